@@ -1,0 +1,79 @@
+"""Every error this project raises on purpose.
+
+SaetrackError
+ |- FormatError       a file or field does not follow its format        (also ValueError)
+ |- CoordinateError   a position is outside its sequence, or reversed   (also ValueError)
+ |- OptionError       an option has a value that is not allowed         (also ValueError)
+ |- LimitError        an input is larger than this installation takes   (also ValueError)
+ |- UnknownNameError  no motif, model, feature or run has this name     (also LookupError)
+ |- StateError        the thing is not in a state that allows this      (also RuntimeError)
+ |- WeightsError      weights do not fit their card or their format     (also ValueError)
+ |- StorageError      a stored file is missing, cut or altered          (also OSError)
+ '- ToolError         an outside program is missing or failed           (also RuntimeError)
+
+A message says what is wrong, what was given, what is allowed and the way out.
+It is shown to users as it stands, so it never holds sequence.
+"""
+
+from typing import ClassVar
+
+
+class SaetrackError(Exception):
+    """Base of the errors a caller can cause or cure; anything else is a bug."""
+
+    code: ClassVar[str] = "error"
+    """Stable name of the kind of error, in kebab case; the `type` of a problem document."""
+
+
+class FormatError(SaetrackError, ValueError):
+    """A file or field does not follow its format."""
+
+    code = "format-error"
+
+
+class CoordinateError(SaetrackError, ValueError):
+    """A position lies outside its sequence, or an interval is reversed."""
+
+    code = "coordinate-error"
+
+
+class OptionError(SaetrackError, ValueError):
+    """An option has a value that is not allowed."""
+
+    code = "option-error"
+
+
+class LimitError(SaetrackError, ValueError):
+    """An input is larger than this installation takes."""
+
+    code = "limit-exceeded"
+
+
+class UnknownNameError(SaetrackError, LookupError):
+    """No motif, model, feature or run has this name."""
+
+    code = "unknown-name"
+
+
+class StateError(SaetrackError, RuntimeError):
+    """The thing asked about is not in a state that allows this."""
+
+    code = "state-conflict"
+
+
+class WeightsError(SaetrackError, ValueError):
+    """Weights do not fit their card or their format."""
+
+    code = "weights-error"
+
+
+class StorageError(SaetrackError, OSError):
+    """A stored file is missing, cut or altered."""
+
+    code = "storage-error"
+
+
+class ToolError(SaetrackError, RuntimeError):
+    """An outside program is missing or failed."""
+
+    code = "tool-error"

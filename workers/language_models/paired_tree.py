@@ -1,0 +1,211 @@
+"""A small gene language model: two causal towers, one per strand, that meet at every base.
+
+    h = T(x)                        reads the forward strand, left to right
+    g = flip(T(complement(x)))      reads the other strand, with the same weights
+    logits[i] = Joint([h[i - 1]; g[i + 1]])
+
+Base ``i`` is predicted from both sides and from everything but itself (the
+two-tower cloze model of Baevski et al. 2019, arXiv:1903.07785), so that one
+pass gives p(base | all others) of every base. The tower is a tree of k-mers:
+embeddings of the 1-mer, 6-mer and 8-mer that end at a base, then blocks
+
+    h[i] += W2 gelu(W1 [LN(h)[i]; LN(h)[i - d]]),  d = 6, 12, 24, 48
+
+each of which doubles what a base has seen. The tower sees nothing further
+back than `PairedTreeConfig.reach` bases, so its activations do not depend on
+where a window begins once the window gives it that much left context.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BASES = "ACGTN"
+"""Order of the base codes: a base's code is its index here; anything not A, C, G or T is N."""
+
+N_CODE = 4
+
+
+@dataclass(frozen=True)
+class PairedTreeConfig:
+    """Sizes of a paired-strand tree."""
+
+    width: int = 128
+    """Channels of the residual stream."""
+    distances: tuple[int, ...] = (6, 12, 24, 48)
+    """How far back each block looks, in bases."""
+    eight_width: int = 32
+    """Channels of the 8-mer table, projected to `width`."""
+    joint_width: int = 256
+    """Channels of the layer where both towers meet."""
+    n_species: int = 8
+    """Rows of the species table; row 0 is the one used at inference."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot make a model."""
+        if min(self.width, self.eight_width, self.joint_width, self.n_species) < 1:
+            raise ValueError(f"every size of a paired tree must be at least 1, got {self}")
+        if not self.distances or min(self.distances) < 1:
+            raise ValueError(f"distances must be one or more positive numbers, got {self.distances}")
+
+    def reach(self, blocks: int) -> int:
+        """Bases to the left of a base that its residual after `blocks` blocks depends on."""
+        return 7 + sum(self.distances[:blocks])
+
+
+class Towers(NamedTuple):
+    """What the two towers say of every base, both in forward coordinates."""
+
+    left: Tensor
+    """Read on the forward strand from the left, float [batch, length, width]."""
+    right: Tensor
+    """Read on the reverse strand from the right, float [batch, length, width]."""
+
+
+def complement(ids: Tensor) -> Tensor:
+    """Complement of base codes, N staying N; same shape and dtype, not reversed."""
+    return torch.where(ids < N_CODE, 3 - ids, ids)
+
+
+def kmer_index(ids: Tensor, k: int) -> Tensor:
+    """Index of the k-mer that ends at each base.
+
+    Parameters
+    ----------
+    ids : int64 tensor, shape [batch, length]
+        Base codes in the order of `BASES`.
+    k : int
+        Length of the k-mer.
+
+    Returns
+    -------
+    index : int64 tensor, shape [batch, length]
+        Base-4 number of the k-mer, the last base counting least; ``4**k`` where
+        the k-mer holds an N or begins before the window.
+    """
+    padded = F.pad(ids, (k - 1, 0), value=N_CODE)
+    length = ids.shape[1]
+    index = torch.zeros_like(ids)
+    missing = torch.zeros_like(ids, dtype=torch.bool)
+    for offset in range(k):
+        base = padded[:, offset : offset + length]
+        missing |= base == N_CODE
+        index = index * 4 + base.clamp(max=3)
+    return index.masked_fill(missing, 4**k)
+
+
+class Block(nn.Module):
+    """One level of the tree: each base takes in what the base `distance` before it knows."""
+
+    def __init__(self, width: int, distance: int, hidden: int) -> None:
+        super().__init__()
+        self.distance = distance
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(2 * width, hidden)
+        self.down = nn.Linear(hidden, width)
+        nn.init.normal_(self.down.weight, std=0.02)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Residual stream after this block; float [batch, length, width] in and out."""
+        normed = self.norm(h)
+        earlier = F.pad(normed, (0, 0, self.distance, 0))[:, : h.shape[1]]
+        hidden = F.gelu(self.up(torch.cat([normed, earlier], -1)), approximate="tanh")
+        return h + self.down(hidden)
+
+
+class PairedTree(nn.Module):
+    """The paired-strand tree; see the module's docstring for its equations."""
+
+    def __init__(self, config: PairedTreeConfig) -> None:
+        super().__init__()
+        width, joint = config.width, config.joint_width
+        self.config = config
+        self.base = nn.Embedding(len(BASES), width)
+        self.six = nn.Embedding(4**6 + 1, width)
+        self.eight = nn.Embedding(4**8 + 1, config.eight_width)
+        self.eight_up = nn.Linear(config.eight_width, width, bias=False)
+        self.species = nn.Embedding(config.n_species, width)
+        for table, std in ((self.base, 0.5), (self.six, 0.5), (self.eight, 0.1), (self.species, 0.1)):
+            nn.init.normal_(table.weight, std=std)
+        self.blocks = nn.ModuleList(
+            Block(width, distance, (4 if i == 0 else 2) * width)
+            for i, distance in enumerate(config.distances)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.joint_in = nn.Linear(2 * width, joint)
+        self.joint_hidden = nn.Linear(joint, joint)
+        self.joint_norm = nn.LayerNorm(joint)
+        self.out = nn.Linear(joint, 4)
+
+    def embed(self, ids: Tensor, species: Tensor) -> Tensor:
+        """Residual stream before the first block.
+
+        Parameters
+        ----------
+        ids : int64 tensor, shape [batch, length]
+            Base codes in the order of `BASES`.
+        species : int64 tensor, shape [batch]
+            Row of the species table.
+
+        Returns
+        -------
+        h : float tensor, shape [batch, length, width]
+        """
+        h = self.base(ids) + self.six(kmer_index(ids, 6)) + self.eight_up(self.eight(kmer_index(ids, 8)))
+        return torch.as_tensor(h + self.species(species)[:, None])
+
+    def residual(self, ids: Tensor, species: Tensor, blocks: int) -> Tensor:
+        """Raw residual stream after `blocks` blocks; float [batch, length, width].
+
+        Causal: row i depends on bases ``i - reach(blocks) .. i`` alone.
+        """
+        return self.advance(self.embed(ids, species), 0, blocks)
+
+    def advance(self, h: Tensor, start: int, stop: int) -> Tensor:
+        """Run blocks ``start .. stop - 1`` on a residual stream [batch, length, width]."""
+        for block in self.blocks[start:stop]:
+            h = block(h)
+        return h
+
+    def towers(self, ids: Tensor, species: Tensor, blocks: int | None = None) -> Towers:
+        """Residual streams of both strands in forward coordinates, not normalised."""
+        depth = len(self.blocks) if blocks is None else blocks
+        both = torch.cat([ids, complement(ids).flip(1)])
+        left, right = self.residual(both, torch.cat([species, species]), depth).chunk(2)
+        return Towers(left, right.flip(1))
+
+    def head(self, towers: Towers, *, symmetric: bool) -> Tensor:
+        """Logits of every base from the final residual streams of both towers.
+
+        Parameters
+        ----------
+        towers : Towers
+            Residual streams after the last block.
+        symmetric : bool
+            Average with the logits of the other strand, complemented, which makes
+            the prediction of a sequence and of its reverse complement agree exactly.
+
+        Returns
+        -------
+        logits : float tensor, shape [batch, length, 4]
+            In the order A, C, G, T; base i is not an input of row i.
+        """
+        left, right = self.norm(towers.left), self.norm(towers.right)
+        left = F.pad(left[:, :-1], (0, 0, 1, 0))
+        right = F.pad(right[:, 1:], (0, 0, 0, 1))
+        logits = self._joint(left, right)
+        if symmetric:
+            logits = (logits + self._joint(right, left).flip(-1)) / 2
+        return logits
+
+    def _joint(self, near: Tensor, far: Tensor) -> Tensor:
+        z = F.gelu(self.joint_in(torch.cat([near, far], -1)), approximate="tanh")
+        z = z + F.gelu(self.joint_hidden(z), approximate="tanh")
+        return torch.as_tensor(self.out(self.joint_norm(z)))
+
+    def forward(self, ids: Tensor, species: Tensor, *, symmetric: bool = False) -> Tensor:
+        """Logits [batch, length, 4] of every base given all the others."""
+        return self.head(self.towers(ids, species), symmetric=symmetric)
