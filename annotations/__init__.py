@@ -1,0 +1,1 @@
+"""What a base means: pure functions on arrays and tables, no web, no database, no torch."""

@@ -1,0 +1,1 @@
+"""State and HTTP: runs, computations, shards, storage and the web application."""

@@ -1,0 +1,1 @@
+"""Models, training, Celery tasks and the command line."""

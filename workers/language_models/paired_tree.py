@@ -16,12 +16,16 @@ back than `PairedTreeConfig.reach` bases, so its activations do not depend on
 where a window begins once the window gives it that much left context.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from annotations.errors import WeightsError
+from workers.language_models.protocol import check_window
 
 BASES = "ACGTN"
 """Order of the base codes: a base's code is its index here; anything not A, C, G or T is N."""
@@ -49,7 +53,9 @@ class PairedTreeConfig:
         if min(self.width, self.eight_width, self.joint_width, self.n_species) < 1:
             raise ValueError(f"every size of a paired tree must be at least 1, got {self}")
         if not self.distances or min(self.distances) < 1:
-            raise ValueError(f"distances must be one or more positive numbers, got {self.distances}")
+            raise ValueError(
+                f"distances must be one or more positive numbers, got {self.distances}"
+            )
 
     def reach(self, blocks: int) -> int:
         """Bases to the left of a base that its residual after `blocks` blocks depends on."""
@@ -113,7 +119,7 @@ class Block(nn.Module):
         normed = self.norm(h)
         earlier = F.pad(normed, (0, 0, self.distance, 0))[:, : h.shape[1]]
         hidden = F.gelu(self.up(torch.cat([normed, earlier], -1)), approximate="tanh")
-        return h + self.down(hidden)
+        return torch.as_tensor(h + self.down(hidden))
 
 
 class PairedTree(nn.Module):
@@ -128,7 +134,12 @@ class PairedTree(nn.Module):
         self.eight = nn.Embedding(4**8 + 1, config.eight_width)
         self.eight_up = nn.Linear(config.eight_width, width, bias=False)
         self.species = nn.Embedding(config.n_species, width)
-        for table, std in ((self.base, 0.5), (self.six, 0.5), (self.eight, 0.1), (self.species, 0.1)):
+        for table, std in (
+            (self.base, 0.5),
+            (self.six, 0.5),
+            (self.eight, 0.1),
+            (self.species, 0.1),
+        ):
             nn.init.normal_(table.weight, std=std)
         self.blocks = nn.ModuleList(
             Block(width, distance, (4 if i == 0 else 2) * width)
@@ -154,7 +165,11 @@ class PairedTree(nn.Module):
         -------
         h : float tensor, shape [batch, length, width]
         """
-        h = self.base(ids) + self.six(kmer_index(ids, 6)) + self.eight_up(self.eight(kmer_index(ids, 8)))
+        h = (
+            self.base(ids)
+            + self.six(kmer_index(ids, 6))
+            + self.eight_up(self.eight(kmer_index(ids, 8)))
+        )
         return torch.as_tensor(h + self.species(species)[:, None])
 
     def residual(self, ids: Tensor, species: Tensor, blocks: int) -> Tensor:
@@ -209,3 +224,79 @@ class PairedTree(nn.Module):
     def forward(self, ids: Tensor, species: Tensor, *, symmetric: bool = False) -> Tensor:
         """Logits [batch, length, 4] of every base given all the others."""
         return self.head(self.towers(ids, species), symmetric=symmetric)
+
+
+class PairedTreeReader:
+    """A paired-strand tree as a `protocol.LanguageModel`: one tower, species 0."""
+
+    def __init__(self, model: PairedTree) -> None:
+        self.model = model.requires_grad_(False).eval()
+
+    @property
+    def width(self) -> int:
+        """Channels of the residual stream."""
+        return self.model.config.width
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of a tower."""
+        return len(self.model.blocks)
+
+    @property
+    def max_length(self) -> None:
+        """No window is too long for a tree."""
+        return
+
+    @torch.inference_mode()
+    def activations(self, codes: Tensor, layer: int) -> Tensor:
+        """Residual stream of the tower that reads in the direction of `codes`.
+
+        Row i depends on the `PairedTreeConfig.reach` bases before it at most; see
+        `protocol.LanguageModel.activations`.
+        """
+        check_window(codes, layer=layer, n_blocks=self.n_blocks, max_length=None)
+        return self.model.residual(codes.long(), self._species(codes), layer)
+
+    @torch.inference_mode()
+    def log_probabilities(self, codes: Tensor) -> Tensor:
+        """Log probabilities of A, C, G, T given all other bases; float32 [batch, length, 4].
+
+        The same for a sequence and for its reverse complement, complemented.
+        """
+        check_window(codes, layer=0, n_blocks=self.n_blocks, max_length=None)
+        logits = self.model(codes.long(), self._species(codes), symmetric=True)
+        return F.log_softmax(logits.float(), -1)
+
+    def _species(self, codes: Tensor) -> Tensor:
+        return torch.zeros(len(codes), dtype=torch.long, device=codes.device)
+
+
+def load_paired_tree(state: Mapping[str, Tensor], config: PairedTreeConfig) -> PairedTree:
+    """Make a paired-strand tree from a state dict of any float type.
+
+    Parameters
+    ----------
+    state : mapping of str to tensor
+        As `PairedTree.state_dict` names them.
+    config : PairedTreeConfig
+        Sizes, which the tensors must have.
+
+    Returns
+    -------
+    model : PairedTree
+        In float32 and evaluation mode, on the device of the weights.
+
+    Raises
+    ------
+    WeightsError
+        If a tensor is missing, unknown or of another shape.
+    """
+    with torch.device("meta"):
+        model = PairedTree(config)
+    try:
+        model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the weights are not those of a paired-strand tree of {config}. torch says: {error}"
+        ) from error
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Training of language models and sparse autoencoders, and the measures of both."""

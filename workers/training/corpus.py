@@ -49,16 +49,16 @@ def join_contigs(contigs: Iterable[Contig], *, window: int) -> Corpus:
         coding += [np.ones(window, bool), contig.coding | (contig.bases == N_CODE)]
         species.append(np.full(window + len(contig.bases), row, np.uint8))
     if not bases:
-        raise ValueError("there is no sequence to train on; check the FASTA and the allowed regions")
+        raise ValueError(
+            "there is no sequence to train on; check the FASTA and the allowed regions"
+        )
     bases.append(np.full(window, N_CODE, np.uint8))
     coding.append(np.ones(window, bool))
     species.append(np.full(window, row, np.uint8))
     return Corpus(np.concatenate(bases), np.concatenate(coding), np.concatenate(species))
 
 
-def only_within(
-    bases: NDArray[np.uint8], spans: Sequence[tuple[int, int]]
-) -> NDArray[np.uint8]:
+def only_within(bases: NDArray[np.uint8], spans: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
     """A copy of `bases` with N outside the 0-based half-open `spans`."""
     out = np.full_like(bases, N_CODE)
     for start, end in spans:

@@ -270,7 +270,9 @@ def train_lm(
     model = PairedTree(model_config).to(device)
     optimiser = _optimiser(model, config)
     precision = choose_precision(device)
-    settings = json.dumps({"training": asdict(config), "model": asdict(model_config)}, sort_keys=True)
+    settings = json.dumps(
+        {"training": asdict(config), "model": asdict(model_config)}, sort_keys=True
+    )
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.safetensors"
     first = _resume(checkpoint, settings, model, optimiser) if checkpoint.exists() else 0
@@ -286,7 +288,7 @@ def train_lm(
         )
         loss = (nats * batch.weight).sum() / batch.weight.sum()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         bases_seen += batch.ids.numel()
@@ -349,5 +351,7 @@ def _resume(path: Path, settings: str, model: PairedTree, optimiser: torch.optim
                 weight.copy_(file.get_tensor(f"model.{name}"))
                 for key in ("step", "exp_avg", "exp_avg_sq"):
                     value = file.get_tensor(f"optimiser.{name}.{key}")
-                    optimiser.state[weight][key] = value if key == "step" else value.to(weight.device)
+                    optimiser.state[weight][key] = (
+                        value if key == "step" else value.to(weight.device)
+                    )
     return int(metadata["step"])

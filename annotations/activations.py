@@ -1,0 +1,464 @@
+"""Sparse activations on disk: stretches of consecutive active bases, sorted by feature.
+
+    Activations (one row per active base) --to_stretches--> table --write_stretches--> Parquet
+    Parquet of every shard --merge_stretches--> one Parquet, the same for any sharding
+
+Coordinates, strand and order are those of `annotations.active_bases`, whose names can be
+imported from here too.
+
+Values are stored as float16: a relative error of at most 2**-11. `as_stored` gives the
+values a reader of the file will see.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import scipy.sparse
+from numpy.typing import NDArray
+
+from annotations.active_bases import (
+    LARGEST_VALUE,
+    Activations,
+    check,
+    concatenate,
+    locus_index,
+    owned_mask,
+    row_index,
+    select,
+    sort,
+    sorting_order,
+)
+from annotations.errors import CoordinateError, FormatError, StorageError
+from annotations.tables import check_columns, column, replacing
+
+ACTIVATIONS_SCHEMA = pa.schema(
+    [
+        pa.field("feature", pa.uint32(), nullable=False),
+        pa.field("strand", pa.int8(), nullable=False),
+        pa.field("contig", pa.uint32(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field(
+            "values", pa.list_(pa.field("item", pa.float16(), nullable=False)), nullable=False
+        ),
+    ]
+)
+"""One row per stretch of consecutive active bases: `values` belong to `start`, `start` + 1, ..."""
+
+SMALLEST_VALUE = 2.0**-24
+"""Smallest float16 above 0; a smaller activation is stored as this, so that it stays active."""
+
+GROUP_ROWS = 65_536
+"""Stretches in a row group of the Parquet file; a query for one feature reads one or two."""
+
+FEATURES_PER_BLOCK = 256
+"""Features that `merge_stretches` holds in memory at once."""
+
+
+def as_stored(activations: Activations) -> Activations:
+    """The activations with the values that a reader of the stored file sees.
+
+    Parameters
+    ----------
+    activations : Activations
+        As `check` accepts them.
+
+    Returns
+    -------
+    activations : Activations
+        `value` rounded to float16 and never to 0; float32.
+    """
+    check(activations)
+    return activations._replace(value=_to_half(activations.value).astype(np.float32))
+
+
+def to_stretches(activations: Activations) -> pa.Table:
+    """Join consecutive active bases into stretches.
+
+    Parameters
+    ----------
+    activations : Activations
+        In any order.
+
+    Returns
+    -------
+    table : Table of ACTIVATIONS_SCHEMA
+        Sorted by feature, strand (+ first), contig, start; two stretches never touch.
+
+    Raises
+    ------
+    FormatError, CoordinateError
+        As `sort`.
+    """
+    ordered = sort(activations)
+    group = _same_group(ordered.feature, ordered.strand, ordered.contig)
+    joined = group & (ordered.position[1:] == ordered.position[:-1] + 1)
+    first = _group_starts(joined, len(ordered.value))
+    offsets = np.append(first, len(ordered.value)).astype(np.int32)
+    return pa.Table.from_arrays(
+        [
+            pa.array(ordered.feature[first]),
+            pa.array(ordered.strand[first]),
+            pa.array(ordered.contig[first]),
+            pa.array(ordered.position[first]),
+            _list_array(offsets, pa.array(_to_half(ordered.value))),
+        ],
+        schema=ACTIVATIONS_SCHEMA,
+    )
+
+
+def from_stretches(table: pa.Table) -> Activations:
+    """One row per active base of a table of stretches, in the table's order.
+
+    Parameters
+    ----------
+    table : Table of ACTIVATIONS_SCHEMA
+        In any order.
+
+    Returns
+    -------
+    activations : Activations
+        Values are those of the float16 the table holds.
+
+    Raises
+    ------
+    FormatError
+        If the table has other columns.
+    """
+    check_columns(table, ACTIVATIONS_SCHEMA, what="a table of activations")
+    if not table.num_rows:
+        return concatenate([])
+    sizes = stretch_sizes(table)
+    ends = np.cumsum(sizes)
+    within = np.arange(ends[-1], dtype=np.int64) - np.repeat(ends - sizes, sizes)
+    return Activations(
+        feature=np.repeat(column(table, "feature"), sizes),
+        strand=np.repeat(column(table, "strand"), sizes),
+        contig=np.repeat(column(table, "contig"), sizes),
+        position=np.repeat(column(table, "start"), sizes) + within,
+        value=_stretch_values(table).astype(np.float32),
+    )
+
+
+def stretch_sizes(table: pa.Table) -> NDArray[np.int64]:
+    """Bases in each stretch of a table of ACTIVATIONS_SCHEMA, shape (rows,)."""
+    sizes = pc.list_value_length(table.column("values")).to_numpy()
+    return np.asarray(sizes, dtype=np.int64)
+
+
+def join_touching(table: pa.Table) -> pa.Table:
+    """Sort stretches and join those that touch, as `to_stretches` would have made them.
+
+    Parameters
+    ----------
+    table : Table of ACTIVATIONS_SCHEMA
+        Stretches of several shards, in any order.
+
+    Returns
+    -------
+    table : Table of ACTIVATIONS_SCHEMA
+        The same active bases; the same table however they were cut.
+
+    Raises
+    ------
+    FormatError
+        If two stretches of a feature share a base.
+    """
+    check_columns(table, ACTIVATIONS_SCHEMA, what="a table of activations")
+    table = table.combine_chunks()
+    if not table.num_rows:
+        return ACTIVATIONS_SCHEMA.empty_table()
+    row = row_index(column(table, "feature"), column(table, "strand"))
+    order = sorting_order(row, locus_index(column(table, "contig"), column(table, "start")))
+    if order is not None:
+        table = table.take(pa.array(order)).combine_chunks()
+    feature, strand, contig = (column(table, name) for name in ("feature", "strand", "contig"))
+    start, sizes = column(table, "start"), stretch_sizes(table)
+    gap = start[1:] - (start + sizes)[:-1]
+    group = _same_group(feature, strand, contig)
+    if (group & (gap < 0)).any():
+        at = int(np.flatnonzero(group & (gap < 0))[0])
+        raise FormatError(
+            f"feature {feature[at]} has two values at base {start[at + 1]} of contig "
+            f"{contig[at]}; the shards overlap"
+        )
+    first = _group_starts(group & (gap == 0), table.num_rows)
+    bases = np.concatenate([[0], np.cumsum(sizes)])
+    offsets = np.append(bases[first], bases[-1]).astype(np.int32)
+    return pa.Table.from_arrays(
+        [
+            pa.array(feature[first]),
+            pa.array(strand[first]),
+            pa.array(contig[first]),
+            pa.array(start[first]),
+            _list_array(offsets, pa.array(_stretch_values(table))),
+        ],
+        schema=ACTIVATIONS_SCHEMA,
+    )
+
+
+def write_stretches(table: pa.Table, path: Path) -> None:
+    """Write stretches as Parquet, whole or not at all.
+
+    Parameters
+    ----------
+    table : Table of ACTIVATIONS_SCHEMA
+        Sorted, as `to_stretches` returns it.
+    path : Path
+        Made or replaced; its folder exists.
+
+    Raises
+    ------
+    FormatError
+        If the table has other columns or is not sorted.
+    """
+    check_columns(table, ACTIVATIONS_SCHEMA, what="a table of activations")
+    row = row_index(column(table, "feature"), column(table, "strand"))
+    locus = locus_index(column(table, "contig"), column(table, "start"))
+    if sorting_order(row, locus) is not None:
+        raise FormatError(
+            "stretches must be sorted by feature, strand, contig and start before they are "
+            "written; make them with to_stretches or join_touching"
+        )
+    with replacing(path) as temporary, _writer(temporary) as writer:
+        writer.write_table(table.cast(ACTIVATIONS_SCHEMA), row_group_size=GROUP_ROWS)
+
+
+def merge_stretches(
+    paths: Sequence[Path], out: Path, *, features_per_block: int = FEATURES_PER_BLOCK
+) -> None:
+    """Merge the stretches of shards into one file, the same however the shards were cut.
+
+    Holds the rows of `features_per_block` features in memory, and one row group of a shard.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files of `write_stretches`, in any order; together no base of a feature twice.
+    out : Path
+        Made or replaced.
+    features_per_block : int
+        Features merged at once; at least 1. The row groups of `out` depend on it, the rows
+        do not.
+
+    Raises
+    ------
+    FormatError
+        If two shards hold the same base of a feature.
+    StorageError
+        If a file is missing, cut or not one of `write_stretches`.
+    ValueError
+        If `features_per_block` is below 1.
+    """
+    if features_per_block < 1:
+        raise ValueError(f"features_per_block must be at least 1, got {features_per_block}")
+    metadata = [_metadata(path) for path in paths]
+    ranges = [feature_range for shard in metadata for feature_range in _feature_ranges(shard)]
+    end = max((last for _, last in ranges), default=-1) + 1
+    with replacing(out) as temporary, _writer(temporary) as writer:
+        for low in range(0, end, features_per_block):
+            high = low + features_per_block
+            parts = [
+                _features_between(path, shard, low, high)
+                for path, shard in zip(paths, metadata, strict=True)
+            ]
+            block = join_touching(pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *parts]))
+            if block.num_rows:
+                writer.write_table(block, row_group_size=GROUP_ROWS)
+
+
+def read_feature(
+    path: Path, feature: int, strand: int | None = None, contig: int | None = None
+) -> pa.Table:
+    """The stretches of one feature, read from the row groups that hold it.
+
+    Parameters
+    ----------
+    path : Path
+        A file of `write_stretches` or `merge_stretches`.
+    feature : int
+        Index of the feature; one that is never active gives no rows.
+    strand : {1, -1}, optional
+        Only this strand.
+    contig : int, optional
+        Only this contig.
+
+    Returns
+    -------
+    table : Table of ACTIVATIONS_SCHEMA
+        Sorted by strand (+ first), contig, start.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, cut or not one of `write_stretches`.
+    """
+    table = _features_between(path, _metadata(path), feature, feature + 1)
+    if strand is not None:
+        table = table.filter(pc.equal(table.column("strand"), pa.scalar(strand, pa.int8())))
+    if contig is not None:
+        table = table.filter(pc.equal(table.column("contig"), pa.scalar(contig, pa.uint32())))
+    return table
+
+
+def active_windows(
+    path: Path,
+    windows: tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]],
+    n_features: int,
+) -> scipy.sparse.csr_matrix:
+    """In which windows each feature is active at one base or more, on each strand.
+
+    Reads one row group at a time.
+
+    Parameters
+    ----------
+    path : Path
+        A file of `write_stretches` or `merge_stretches`.
+    windows : contig, start and end, ndarrays of shape (n,)
+        Half-open, not empty; may overlap; in any order.
+    n_features : int
+        Features of the dictionary.
+
+    Returns
+    -------
+    active : csr_matrix of bool, shape (n, 2 * n_features)
+        Column ``2 * feature`` is strand +, the next one strand -, as in `row_index`.
+
+    Raises
+    ------
+    CoordinateError
+        If a window is empty or starts below 0.
+    StorageError
+        If the file is missing, cut, not one of `write_stretches`, or of a larger dictionary.
+    """
+    contig, start, end = (np.asarray(values) for values in windows)
+    if ((start < 0) | (start >= end)).any():
+        raise CoordinateError("windows must not be empty and must start at 0 or above")
+    # sorted by start; the largest end so far bounds where a stretch can still overlap
+    order = np.lexsort((start, contig))
+    starts = locus_index(contig[order], start[order])
+    ends = locus_index(contig[order], end[order])
+    ends_so_far = np.maximum.accumulate(ends) if len(ends) else ends
+    rows, columns = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for table in _row_groups(path):
+        stretch_start = column(table, "start")
+        stretch_contig = column(table, "contig")
+        feature_row = row_index(column(table, "feature"), column(table, "strand"))
+        if len(feature_row) and int(feature_row.max()) >= 2 * n_features:
+            raise StorageError(
+                f"{path.name} holds feature {int(feature_row.max()) // 2}, but the dictionary has "
+                f"{n_features} features; give the dictionary it was computed with"
+            )
+        first_base = locus_index(stretch_contig, stretch_start)
+        past_base = locus_index(stretch_contig, stretch_start + stretch_sizes(table))
+        low = np.searchsorted(ends_so_far, first_base, side="right")
+        high = np.searchsorted(starts, past_base, side="left")
+        counts = np.maximum(high - low, 0)
+        pair_of = np.repeat(np.arange(len(counts)), counts)
+        window = np.arange(len(pair_of)) - np.repeat(np.cumsum(counts) - counts - low, counts)
+        overlaps = ends[window] > first_base[pair_of]
+        pairs = np.unique(feature_row[pair_of[overlaps]] * len(order) + order[window[overlaps]])
+        rows.append((pairs % max(1, len(order))).astype(np.int32))
+        columns.append((pairs // max(1, len(order))).astype(np.int32))
+    row, col = np.concatenate(rows), np.concatenate(columns)
+    active = scipy.sparse.csr_matrix(
+        (np.ones(len(row), dtype=bool), (row, col)), shape=(len(order), 2 * n_features)
+    )
+    active.sum_duplicates()
+    return active
+
+
+def _writer(path: Path) -> pq.ParquetWriter:
+    """A Parquet file in the layout of stored activations."""
+    return pq.ParquetWriter(
+        path,
+        ACTIVATIONS_SCHEMA,
+        compression="zstd",
+        use_dictionary=["feature", "strand", "contig"],
+        column_encoding={"start": "DELTA_BINARY_PACKED"},
+    )
+
+
+def _metadata(path: Path) -> pq.FileMetaData:
+    """The metadata of a file of activations, after a check of its schema."""
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(f"cannot read the activations {path.name}: {error}") from error
+    if not metadata.schema.to_arrow_schema().equals(ACTIVATIONS_SCHEMA):
+        raise StorageError(
+            f"{path.name} is not a file of activations: its columns are "
+            f"{', '.join(metadata.schema.to_arrow_schema().names)}"
+        )
+    return metadata
+
+
+def _feature_ranges(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
+    """First and last feature of each row group."""
+    statistics = [metadata.row_group(i).column(0).statistics for i in range(metadata.num_row_groups)]
+    return [(found.min, found.max) for found in statistics]
+
+
+def _features_between(path: Path, metadata: pq.FileMetaData, low: int, high: int) -> pa.Table:
+    """The stretches of features in [low, high), from the row groups that hold them."""
+    groups = [
+        i
+        for i, (first, last) in enumerate(_feature_ranges(metadata))
+        if first < high and last >= low
+    ]
+    if not groups:
+        return ACTIVATIONS_SCHEMA.empty_table()
+    parts = []
+    for table in _row_groups(path, groups):
+        features = column(table, "feature")
+        start, end = np.searchsorted(features, [low, high])
+        parts.append(table.slice(start, end - start))
+    return pa.concat_tables(parts).cast(ACTIVATIONS_SCHEMA)
+
+
+def _row_groups(path: Path, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
+    """Some row groups of a file, or all, one after the other."""
+    metadata = _metadata(path)
+    try:
+        with pq.ParquetFile(path, metadata=metadata) as file:
+            for group in range(metadata.num_row_groups) if groups is None else groups:
+                yield file.read_row_group(group)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(f"cannot read the activations {path.name}: {error}") from error
+
+
+def _same_group(
+    feature: NDArray[np.generic], strand: NDArray[np.generic], contig: NDArray[np.generic]
+) -> NDArray[np.bool_]:
+    """Whether each row but the first has the feature, strand and contig of the row before."""
+    return np.asarray(
+        (feature[1:] == feature[:-1]) & (strand[1:] == strand[:-1]) & (contig[1:] == contig[:-1])
+    )
+
+
+def _group_starts(joined: NDArray[np.bool_], n_rows: int) -> NDArray[np.int64]:
+    """Rows that are not joined to the row before them."""
+    if not n_rows:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.concatenate([[True], ~joined]))
+
+
+def _to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Values as float16, where none becomes 0."""
+    return np.maximum(values, np.float32(SMALLEST_VALUE)).astype(np.float16)
+
+
+def _list_array(offsets: NDArray[np.int32], values: pa.Array) -> pa.Array:
+    """Lists of float16, in the exact type of the schema."""
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), values, type=ACTIVATIONS_SCHEMA.field("values").type
+    )
+
+
+def _stretch_values(table: pa.Table) -> NDArray[np.float16]:
+    """The values of all stretches, one after the other."""
+    flat = pc.list_flatten(table.column("values"))
+    return np.asarray(flat.to_numpy(), dtype=np.float16)

@@ -1,0 +1,201 @@
+"""What stands at a peak: the best motif hit near it and the kinds of gene part it lies in.
+
+These are descriptions of single places. Whether a motif stands at the peaks of a
+feature more often than chance allows is a test, and lives in `annotations.enrichment`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from annotations.tables import column
+
+REACH = 20
+"""A motif hit belongs to a peak when its centre is at most this many bases away."""
+
+KINDS = (
+    "splice_donor",
+    "splice_acceptor",
+    "TSS",
+    "UTR5",
+    "UTR3",
+    "CDS",
+    "exon",
+    "intron",
+    "gene",
+)
+"""Gene parts, the most specific first: a peak in several is counted under the first of them."""
+
+INTERGENIC = "intergenic"
+"""The kind of a peak that lies in no gene part, where genes are known at all."""
+
+_PEAKS_AT_ONCE = 100_000  # bounds the memory of the pairs of peaks and hits
+
+
+class NearHits(NamedTuple):
+    """The best motif hit near each of some bases; row -1 where there is none."""
+
+    row: NDArray[np.int64]
+    """Row of the hit in the table of hits, or -1."""
+    offset: NDArray[np.int64]
+    """Centre of the hit minus the base, in the sense of the pass; 0 where there is none."""
+
+
+class GeneParts(NamedTuple):
+    """The gene parts at each of some bases."""
+
+    kinds: pa.Array
+    """Strings: the kinds, sorted as in `KINDS` and joined by ``;``; empty for none."""
+    names: pa.Array
+    """Strings: the names of the genes, sorted and joined by ``;``; null for none."""
+    primary: NDArray[np.int64]
+    """Index in `KINDS` of the most specific kind; ``len(KINDS)`` for none."""
+
+
+def near_hits(
+    contig: NDArray[np.uint32],
+    position: NDArray[np.int64],
+    strand: NDArray[np.int8],
+    hits: pa.Table,
+    *,
+    reach: int = REACH,
+) -> NearHits:
+    """The motif hit with the largest log-odds near each base.
+
+    The log-odds of a hit say how much likelier its bases are under the motif than under
+    the background, so they can be compared between motifs. Equal ones are told apart by
+    distance, then by the order of the hits.
+
+    Parameters
+    ----------
+    contig, position : ndarray of uint32 and of int64, shape (n,)
+        The bases.
+    strand : ndarray of int8, shape (n,)
+        The strand each was read on, +1 or -1: gives the sign of the offset.
+    hits : Table of `annotations.motif_scan.HITS_SCHEMA`
+        Motif hits in the same sequences.
+    reach : int
+        Largest distance between a base and the centre of a hit, in bases.
+
+    Returns
+    -------
+    hits : NearHits
+        One per base.
+    """
+    best = np.full(len(position), -1, dtype=np.int64)
+    offset = np.zeros(len(position), dtype=np.int64)
+    if not hits.num_rows:
+        return NearHits(best, offset)
+    # twice the centre is whole for hits of even width too
+    centre = column(hits, "start").astype(np.int64) + column(hits, "end").astype(np.int64) - 1
+    key = (column(hits, "contig").astype(np.int64) << 40) + centre
+    order = np.argsort(key, kind="stable")
+    key, score = key[order], column(hits, "score").astype(np.float64)[order]
+    for start in range(0, len(position), _PEAKS_AT_ONCE):
+        part = slice(start, start + _PEAKS_AT_ONCE)
+        at = (contig[part].astype(np.int64) << 40) + 2 * position[part]
+        first = np.searchsorted(key, at - 2 * reach, side="left")
+        last = np.searchsorted(key, at + 2 * reach, side="right")
+        base = np.repeat(np.arange(len(at)), last - first)
+        hit = np.arange(len(base)) + np.repeat(first - np.cumsum(last - first), last - first)
+        hit += np.repeat(last - first, last - first)
+        ranked = np.lexsort((order[hit], np.abs(key[hit] - at[base]), -score[hit], base))
+        chosen = ranked[np.flatnonzero(np.diff(base[ranked], prepend=-1))]
+        best[part][base[chosen]] = order[hit[chosen]]
+        sense = strand[part].astype(np.int64)[base[chosen]]
+        offset[part][base[chosen]] = sense * (key[hit[chosen]] - at[base[chosen]]) // 2
+    return NearHits(best, offset)
+
+
+def gene_parts(
+    n_bases: int, base: NDArray[np.int64], part: NDArray[np.int64], genes: pa.Table
+) -> GeneParts:
+    """Name the gene parts at each base from its overlaps.
+
+    Parameters
+    ----------
+    n_bases : int
+        How many bases there are.
+    base, part : ndarray of int64, shape (overlaps,)
+        Pairs as `annotations.intervals.overlaps` gives them: which base, which row of `genes`.
+    genes : Table of `annotations.genes.GENES_SCHEMA`
+        The gene parts.
+
+    Returns
+    -------
+    parts : GeneParts
+        One per base. A kind that is not in `KINDS` is left out.
+    """
+    kind_of = {kind: i for i, kind in enumerate(KINDS)}
+    kind = np.array([kind_of.get(k, -1) for k in genes.column("kind").to_pylist()], dtype=np.int64)
+    known = kind[part] >= 0
+    sets = np.zeros(n_bases, dtype=np.int64)
+    np.bitwise_or.at(sets, base[known], np.left_shift(1, kind[part[known]]))
+    primary = np.full(n_bases, len(KINDS), dtype=np.int64)
+    np.minimum.at(primary, base[known], kind[part[known]])
+    seen, code = np.unique(sets, return_inverse=True)
+    words = [";".join(k for i, k in enumerate(KINDS) if bits >> i & 1) for bits in seen.tolist()]
+    return GeneParts(
+        kinds=pa.array(words, pa.string()).take(pa.array(code)),
+        names=_joined_names(n_bases, base, part, genes),
+        primary=primary,
+    )
+
+
+def _joined_names(
+    n_bases: int, base: NDArray[np.int64], part: NDArray[np.int64], genes: pa.Table
+) -> pa.Array:
+    """The different names at each base, sorted and joined by a semicolon; null for none."""
+    names, code = np.unique(
+        np.array(genes.column("name").fill_null("").to_pylist(), dtype=object).astype(str),
+        return_inverse=True,
+    )
+    pairs = np.unique(np.stack([base, code[part]], axis=1), axis=0)
+    pairs = pairs[names[pairs[:, 1]] != ""] if len(pairs) else pairs
+    joined: list[str | None] = [None] * n_bases
+    for at, name in pairs.tolist():  # sorted by base, then by name
+        before = joined[at]
+        joined[at] = str(names[name]) if before is None else f"{before};{names[name]}"
+    return pa.array(joined, pa.string())
+
+
+def modal(
+    group: NDArray[np.int64], code: NDArray[np.int64], n_groups: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The most frequent code of each group, and its share of the group.
+
+    Parameters
+    ----------
+    group, code : ndarray of int64, shape (n,)
+        The group and the code (at least 0) of each member; a negative code counts in the
+        size of the group, but is never the answer.
+    n_groups : int
+        Groups are 0 .. `n_groups` - 1.
+
+    Returns
+    -------
+    code : ndarray of int64, shape (n_groups,)
+        The most frequent, the smallest of equals; -1 for a group without any.
+    share : ndarray of float64, shape (n_groups,)
+        Its members over all of the group, in [0, 1].
+
+    Examples
+    --------
+    >>> modal(np.array([0, 0, 0, 1]), np.array([5, 5, 2, -1]), 3)
+    (array([ 5, -1, -1]), array([0.66666667, 0.        , 0.        ]))
+    """
+    sizes = np.bincount(group, minlength=n_groups)
+    counted = code >= 0
+    pairs, counts = np.unique(
+        np.stack([group[counted], code[counted]], axis=1), axis=0, return_counts=True
+    )
+    order = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
+    pairs, counts = pairs[order], counts[order]
+    first = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
+    best = np.full(n_groups, -1, dtype=np.int64)
+    share = np.zeros(n_groups, dtype=np.float64)
+    best[pairs[first, 0]] = pairs[first, 1]
+    share[pairs[first, 0]] = counts[first] / sizes[pairs[first, 0]]
+    return best, share

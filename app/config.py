@@ -1,0 +1,231 @@
+"""Settings of an installation: one frozen object, read once, given to everything that needs it.
+
+Each field has an environment variable of the same name in capitals after
+``SAETRACK_``: ``data_dir`` is set by ``SAETRACK_DATA_DIR``. A variable that names no
+field is refused, because a misspelt limit is worse than none.
+"""
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from annotations.errors import OptionError
+
+PREFIX = "SAETRACK_"
+"""What the name of every environment variable of the project starts with."""
+
+BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "workers" / "bundled"
+"""Models that come with the project; found by path, since app never imports workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one installation; refuses values that cannot work when it is made."""
+
+    data_dir: Path = Path("saetrack-data")
+    """Folder of the database, of uploads on their way, of messages and of results."""
+
+    database_url: str = ""
+    """SQLAlchemy URL; by default an SQLite file in `data_dir`."""
+
+    broker_url: str = ""
+    """Celery broker URL; by default `filesystem://`, with messages in `data_dir`/broker."""
+
+    models_dirs: tuple[Path, ...] = ()
+    """Folders of models and dictionaries, separated by `:` in the environment; by default
+    the bundled ones and `data_dir`/models."""
+
+    host: str = "127.0.0.1"
+    """Address the web process listens on."""
+
+    port: int = 8765
+    """Port the web process listens on."""
+
+    trust_network: bool = False
+    """Whether to listen on an address that other machines reach. There are no accounts yet:
+    whoever reaches the port reads and deletes every run."""
+
+    max_upload_bytes: int = 200_000_000
+    """Most bytes of one upload, as sent; a gzip file may hold more bases than bytes."""
+
+    max_bases: int = 200_000_000
+    """Most bases of one submission, all records together."""
+
+    max_records: int = 100_000
+    """Most records of one submission."""
+
+    lease_seconds: float = 60.0
+    """Time after which a shard whose worker gives no sign of life is given to another."""
+
+    republish_seconds: float = 20.0
+    """Time after which a message that no worker has acted on is sent again."""
+
+    worker_seconds: float = 90.0
+    """Time after which a worker that has not reported counts as gone."""
+
+    max_attempts: int = 3
+    """Times a shard is tried before its run fails."""
+
+    shard_bases: int = 500_000
+    """Bases of a shard, about; more is less overhead, fewer is finer progress."""
+
+    share_computations: bool = False
+    """Whether equal submissions of different owners share one computation."""
+
+    min_free_bytes: int = 1_000_000_000
+    """Free disk space under which the server is not ready for new work."""
+
+    device: str = "auto"
+    """Device of a worker: `auto`, `cpu`, `cuda` or `cuda:N`."""
+
+    bundled_models: Path = field(default=BUNDLED_MODELS, repr=False)
+    """Where the bundled models are."""
+
+    def __post_init__(self) -> None:
+        """Make paths absolute, fill in what depends on `data_dir`, and check the numbers.
+
+        Raises
+        ------
+        OptionError
+            If a value is not allowed; the message names the environment variable.
+        """
+        data_dir = self.data_dir.expanduser().resolve()
+        _set(self, "data_dir", data_dir)
+        _set(self, "database_url", self.database_url or f"sqlite:///{data_dir / 'saetrack.db'}")
+        _set(self, "broker_url", self.broker_url or "filesystem://")
+        models_dirs = self.models_dirs or (self.bundled_models, data_dir / "models")
+        _set(self, "models_dirs", tuple(path.expanduser().resolve() for path in models_dirs))
+        for name, least, most in (
+            ("port", 0, 65535),
+            ("max_upload_bytes", 1, None),
+            ("max_bases", 1, None),
+            ("max_records", 1, None),
+            ("lease_seconds", 0.05, 86_400),
+            ("republish_seconds", 0, 86_400),
+            ("worker_seconds", 0.05, 86_400),
+            ("max_attempts", 1, 100),
+            ("shard_bases", 1_000, None),
+            ("min_free_bytes", 0, None),
+        ):
+            value = getattr(self, name)
+            if value < least or (most is not None and value > most):
+                range_ = f"at least {least}" if most is None else f"in [{least}, {most}]"
+                raise OptionError(f"{PREFIX}{name.upper()} must be {range_}, got {value}")
+        if not self.trust_network and not self.is_loopback:
+            raise OptionError(
+                f"{PREFIX}HOST is {self.host!r}, which other machines can reach, and this server "
+                "has no accounts: whoever reaches it reads and deletes every run. Use 127.0.0.1, "
+                f"or set {PREFIX}TRUST_NETWORK=1 where the network itself keeps others out"
+            )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach `host`."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def storage_dir(self) -> Path:
+        """Folder of the files of computations."""
+        return self.data_dir / "files"
+
+    @property
+    def upload_dir(self) -> Path:
+        """Folder of uploads that are not yet accepted."""
+        return self.data_dir / "uploads"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of files that can be made again."""
+        return self.data_dir / "cache"
+
+    @property
+    def broker_dir(self) -> Path:
+        """Folder of the messages of the filesystem broker."""
+        return self.data_dir / "broker"
+
+    def make_folders(self) -> None:
+        """Create the folders of the installation, readable by their owner only."""
+        for folder in (
+            self.data_dir,
+            self.storage_dir,
+            self.upload_dir,
+            self.cache_dir,
+            self.broker_dir,
+        ):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from environment variables.
+
+        Parameters
+        ----------
+        environment : mapping, optional
+            Variables by name; those of the process by default.
+
+        Returns
+        -------
+        settings : Settings
+            Fields without a variable have their default.
+
+        Raises
+        ------
+        OptionError
+            If a variable that starts with `SAETRACK_` names no field, cannot be read as
+            what the field holds, or has a value that is not allowed.
+        """
+        given = os.environ if environment is None else environment
+        parsers = {PREFIX + item.name.upper(): item for item in fields(cls)}
+        values: dict[str, object] = {}
+        for name, text in given.items():
+            if not name.startswith(PREFIX):
+                continue
+            if name not in parsers:
+                near = difflib.get_close_matches(name, parsers, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                raise OptionError(
+                    f"there is no setting {name}; {hint}the settings are {', '.join(parsers)}"
+                )
+            values[parsers[name].name] = _parse(name, text, type(parsers[name].default))
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def _set(settings: Settings, name: str, value: object) -> None:
+    """Set a field of the frozen object while it is being made."""
+    object.__setattr__(settings, name, value)
+
+
+def _parse(name: str, text: str, kind: type) -> object:
+    """Read a variable as the type of its field's default."""
+    readers: dict[type, tuple[Callable[[str], object], str]] = {
+        int: (int, "a whole number"),
+        float: (float, "a number"),
+        bool: (_flag, "0 or 1"),
+        str: (str, "text"),
+        tuple: (_folders, "folders separated by ':'"),
+    }
+    read, wanted = readers.get(kind, (Path, "a path"))
+    try:
+        return read(text)
+    except ValueError:
+        raise OptionError(f"{name} must be {wanted}, got {text!r}") from None
+
+
+def _flag(text: str) -> bool:
+    """Read 0 or 1."""
+    if text not in {"0", "1"}:
+        raise ValueError(text)
+    return text == "1"
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    """Read a list of folders."""
+    return tuple(Path(part) for part in text.split(os.pathsep) if part)

@@ -1,0 +1,215 @@
+"""Engine, transactions, the database's clock and migrations.
+
+SQLite runs in WAL mode: readers never wait. A writing transaction takes the write
+lock when it begins, so that it can never fail half-way because another one wrote.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Float, create_engine, event, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
+
+from annotations.errors import OptionError, StateError
+from app.config import Settings
+
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+
+BUSY_SECONDS = 30
+"""How long an SQLite transaction waits for another to end."""
+
+MIGRATION_LOCK = 7_243_650_117
+"""Number of the PostgreSQL advisory lock that serialises migrations."""
+
+
+class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
+    """Seconds since 1970 UTC by the clock of the database.
+
+    Leases are compared in the database with this, so that a worker whose clock is
+    wrong cannot take or keep what is not its own.
+    """
+
+    type = Float(53)
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element: now, compiler: Any, **options: Any) -> str:
+    """Sub-second time also on SQLite older than 3.42, which has no unixepoch('subsec')."""
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgresql_now(element: now, compiler: Any, **options: Any) -> str:
+    """Time of the statement, not of the transaction's begin."""
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Connections to the database of an installation.
+
+    Parameters
+    ----------
+    settings : Settings
+        Says where the database is; the folder of an SQLite file must exist.
+
+    Returns
+    -------
+    engine : Engine
+        For SQLite: WAL mode, foreign keys on, waits `BUSY_SECONDS` for a lock.
+
+    Raises
+    ------
+    OptionError
+        If the database URL is not understood or names neither SQLite nor PostgreSQL.
+    """
+    try:
+        url = make_url(settings.database_url)
+    except ArgumentError:
+        raise OptionError(
+            "SAETRACK_DATABASE_URL is not a database URL; write sqlite:////path/to/file.db or "
+            "postgresql+psycopg://user@host/database"
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return create_engine(url, pool_pre_ping=True)
+    if backend != "sqlite":
+        raise OptionError(f"SAETRACK_DATABASE_URL must name sqlite or postgresql, got {backend!r}")
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Settings of one SQLite connection; transactions are begun by `_begin_sqlite`."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once, unless the transaction only reads."""
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session that may write: committed at the end, rolled back on an exception."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A session that only reads and never waits for a writer."""
+    with Session(engine.execution_options(reading=True), expire_on_commit=False) as session:
+        yield session
+        session.rollback()
+
+
+def database_time(session: Session) -> float:
+    """Seconds since 1970 UTC by the clock of the database."""
+    return float(session.scalars(select(now())).one())
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, without a file.
+
+    Parameters
+    ----------
+    connection : Connection, optional
+        The connection migrations run on.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the tables to this version, one process at a time.
+
+    Parameters
+    ----------
+    engine : Engine
+        As from `make_engine`.
+
+    Raises
+    ------
+    StateError
+        If the database was made by a newer version.
+    """
+    with _migration_lock(engine), engine.connect() as connection:
+        _refuse_newer(connection)
+        connection.rollback()
+        with connection.begin():
+            command.upgrade(alembic_config(connection), "head")
+
+
+def check_schema(engine: Engine) -> None:
+    """Make sure that the tables are those of this version.
+
+    Raises
+    ------
+    StateError
+        If the database is newer than this version, or has not been upgraded to it.
+    """
+    with engine.execution_options(reading=True).connect() as connection:
+        revision = _refuse_newer(connection)
+        connection.rollback()
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    if revision != head:
+        raise StateError(
+            f"the database is at version {revision or 'none'} and this saetrack needs {head}; "
+            "`saetrack serve` brings it up to date when it starts"
+        )
+
+
+def _refuse_newer(connection: Connection) -> str | None:
+    """The database's revision, which must be one that this version knows."""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    known = {
+        script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    }
+    if revision is not None and revision not in known:
+        raise StateError(
+            f"the database was made by a newer saetrack (its version {revision} is not among "
+            f"{', '.join(sorted(known))}); install that version, or start with another data folder"
+        )
+    return revision
+
+
+@contextmanager
+def _migration_lock(engine: Engine) -> Iterator[None]:
+    """Hold off other processes that want to migrate the same database."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": MIGRATION_LOCK})
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": MIGRATION_LOCK})
+        return
+    database = engine.url.database
+    if not database or database == ":memory:":
+        yield
+        return
+    with Path(f"{database}.migrating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,174 @@
+"""The tables: runs, computations, shards, workers.
+
+A run is what a user submitted: owner, names, options. A computation is what is
+computed once for equal content; runs point to it. A computation is cut into
+encode shards and one merge shard. All times are seconds since 1970 UTC by the
+clock of the database, never by that of a worker.
+"""
+
+from typing import Any, Literal, get_args
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Float, ForeignKey, Index, MetaData, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+State = Literal[
+    "QUEUED", "INITIALIZING", "RUNNING", "COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"
+]
+"""State of a run or computation; the words and their meaning are GA4GH's."""
+
+STATES: tuple[State, ...] = get_args(State)
+
+TERMINAL_STATES: frozenset[State] = frozenset(
+    {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
+)
+"""States that a computation does not leave by itself."""
+
+ACTIVE_STATES: frozenset[State] = frozenset(STATES) - TERMINAL_STATES
+
+ShardState = Literal["QUEUED", "RUNNING", "COMPLETE", "FAILED", "CANCELED"]
+"""State of a shard."""
+
+ShardKind = Literal["encode", "merge"]
+"""What a shard does: activations of some spans, or the joining of all of them."""
+
+
+def _among(column: str, allowed: tuple[str, ...]) -> str:
+    """SQL that holds when a column has one of some words."""
+    return f"{column} IN ({', '.join(repr(word) for word in allowed)})"
+
+
+class Base(DeclarativeBase):
+    """Base of the tables; constraints have names so that migrations can change them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        str: Text,
+        float: Float(53),
+    }
+
+
+class Computation(Base):
+    """What is computed once for equal content."""
+
+    __tablename__ = "computations"
+    __table_args__ = (
+        CheckConstraint(_among("state", STATES), name="state"),
+        # runs of one scope share; `scope` is the owner, or empty where owners share too
+        Index("uq_computations_digest_scope", "digest", "scope", unique=True),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Random; also the name of its folder in the storage."""
+    digest: Mapped[str]
+    """SHA-256 of everything that says what is computed."""
+    scope: Mapped[str]
+    state: Mapped[str]
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    dictionary_id: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    """What the digest is the hash of."""
+    lengths: Mapped[list[Any]]
+    """Bases of each contig, in order."""
+    bases: Mapped[int] = mapped_column(BigInteger)
+    inputs: Mapped[dict[str, Any]]
+    """Stored input files by name: key, bytes, sha256."""
+    results: Mapped[dict[str, Any] | None]
+    """Stored result files by name, once complete: key, bytes, sha256."""
+
+    shards: Mapped[list["Shard"]] = relationship(
+        back_populates="computation", passive_deletes=True, order_by="Shard.position"
+    )
+    runs: Mapped[list["Run"]] = relationship(back_populates="computation")
+
+    @property
+    def prefix(self) -> str:
+        """Folder of its files in the storage."""
+        return f"computations/{self.id}"
+
+
+class Run(Base):
+    """A user's submission."""
+
+    __tablename__ = "runs"
+    __table_args__ = (Index("ix_runs_owner_created_at", "owner", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Random and unguessable."""
+    owner: Mapped[str]
+    title: Mapped[str | None]
+    filename: Mapped[str | None]
+    """Name of the uploaded file as the user's program gave it; shown, never used as a path."""
+    created_at: Mapped[float]
+    canceled_at: Mapped[float | None]
+    computation_id: Mapped[str] = mapped_column(ForeignKey("computations.id"), index=True)
+    contig_names: Mapped[list[Any]]
+    """Names of the contigs as the user wrote them, in order."""
+    options: Mapped[dict[str, Any]]
+
+    computation: Mapped[Computation] = relationship(back_populates="runs")
+
+
+class Shard(Base):
+    """A piece of work with a lease."""
+
+    __tablename__ = "shards"
+    __table_args__ = (
+        CheckConstraint(
+            _among("state", get_args(ShardState)),
+            name="state",
+        ),
+        CheckConstraint(_among("kind", get_args(ShardKind)), name="kind"),
+        Index("uq_shards_computation_id_position", "computation_id", "position", unique=True),
+        Index("ix_shards_state", "state", "published_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    computation_id: Mapped[str] = mapped_column(ForeignKey("computations.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    position: Mapped[int]
+    """Order within the computation; the merge comes last."""
+    spans: Mapped[list[Any]]
+    """Contig, start and end of each span it owns; empty for the merge."""
+    bases: Mapped[int] = mapped_column(BigInteger)
+    bases_done: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str]
+    attempts: Mapped[int]
+    lease_owner: Mapped[str | None]
+    """Worker that holds it."""
+    lease_token: Mapped[str | None]
+    """Random word of the one claim that counts: a worker may hold a shard twice."""
+    lease_until: Mapped[float | None]
+    published_at: Mapped[float | None]
+    """When a message was last sent for it."""
+    results: Mapped[dict[str, Any] | None]
+    """Stored result files by name, once complete: key, bytes, sha256."""
+    error: Mapped[str | None]
+    """Message of the last attempt that failed."""
+
+    computation: Mapped[Computation] = relationship(back_populates="shards")
+
+
+class Worker(Base):
+    """A worker that has reported."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    queue: Mapped[str]
+    seen_at: Mapped[float]
+    models: Mapped[list[Any]]
+    """Ids of the dictionaries it can run."""

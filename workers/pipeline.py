@@ -1,0 +1,342 @@
+"""From sequence to sparse activations, peaks and statistics: one shard at a time.
+
+    spans --windows--> codes [batch, length] --encoder--> active (base, feature, value)
+        --> activations.parquet, peaks.parquet, statistics.parquet
+
+A shard owns its spans. It reads further on both sides: windows need left
+context (`annotations.windows`), and whether a base near the edge is a peak
+depends on `annotations.peaks.RADIUS` bases beyond it. The window grid is
+anchored at base 0 of each contig, so a base is always seen in the same window,
+whichever shard it falls in. Every window is padded on the right to one length:
+the models are causal, so padding changes no base before it.
+
+`merge` in `workers.merge` joins the shards of a computation.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from annotations.activations import (
+    Activations,
+    as_stored,
+    concatenate,
+    owned_mask,
+    select,
+    to_stretches,
+    write_stretches,
+)
+from annotations.cards import DictionaryCard
+from annotations.errors import CoordinateError
+from annotations.options import Strands
+from annotations.peaks import RADIUS, FeatureStatistics, find_peaks
+from annotations.sequences import encode_bases, open_fasta, reverse_complement
+from annotations.types import Span, Strand
+from annotations.windows import grid, read_spans
+from workers.device import is_out_of_memory
+
+N_CODE = 4
+"""Code of a base that is not A, C, G or T, and of padding."""
+
+
+class Canceled(Exception):  # noqa: N818 - an event, not an error
+    """Raised by a progress callback to stop the work; nothing in the pipeline catches it."""
+
+
+class Sparse(NamedTuple):
+    """Active features of a batch of windows, one row each."""
+
+    window: NDArray[np.int64]
+    """Row of the batch."""
+    position: NDArray[np.int64]
+    """Column of the batch: base in the window as it was read."""
+    feature: NDArray[np.int64]
+    """Index of the feature."""
+    value: NDArray[np.float32]
+    """Activation."""
+
+
+class WindowEncoder(Protocol):
+    """What the pipeline needs of `workers.registry.Encoder`."""
+
+    @property
+    def dictionary(self) -> DictionaryCard:
+        """Card of the dictionary; its `stride` and `context` make the window grid."""
+
+    def activations_of(
+        self, codes: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Window, position, feature and value of every active feature of codes [batch, length]."""
+
+
+class Window(NamedTuple):
+    """One read of the model."""
+
+    contig: int
+    read: tuple[int, int]
+    """Bases the model reads, forward coordinates, half-open."""
+    cell: tuple[int, int]
+    """Bases of the grid cell: those whose activations this read gives."""
+    strand: Strand
+
+
+class ShardResult(NamedTuple):
+    """What a shard wrote."""
+
+    activations: Path
+    peaks: Path
+    statistics: Path
+    bases: int
+    """Bases the shard owns, counted once for both strands."""
+    active: int
+    """Active (base, feature, strand) triples among them."""
+
+
+def run_shard(
+    fasta: Path,
+    spans: Sequence[Span],
+    encoder: WindowEncoder,
+    out: Path,
+    *,
+    strands: Strands = "both",
+    batch: int = 8,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> ShardResult:
+    """Find the activations, peaks and statistics of some spans of sequence.
+
+    Parameters
+    ----------
+    fasta : Path
+        Normalised sequences: records are named by their index, ``0``, ``1``, ...
+    spans : sequence of Span
+        Bases the shard owns; their borders lie on the window grid or at the end of a contig.
+    encoder : WindowEncoder
+        The opened dictionary.
+    out : Path
+        Existing folder for the three files.
+    strands : {"both", "forward"}
+        Whether the reverse-complement pass is made as well.
+    batch : int
+        Windows encoded at once. Halved when memory runs out; the window never changes.
+    on_progress : callable
+        Told the bases done so far, after each batch; may raise `Canceled`.
+
+    Returns
+    -------
+    result : ShardResult
+        The files, and what they hold.
+
+    Raises
+    ------
+    CoordinateError
+        If a span is empty or lies outside its contig.
+    """
+    if batch < 1:
+        raise CoordinateError(f"a batch must hold at least 1 window, got {batch}")
+    card = encoder.dictionary
+    near = widened(spans, RADIUS)
+    parts: list[Activations] = []
+    with open_fasta(fasta) as source:
+        lengths = {span.contig: source.length(str(span.contig)) for span in spans}
+        windows = windows_of(
+            spans, lengths, stride=card.stride, context=card.context, strands=strands
+        )
+        total = sum(window.cell[1] - window.cell[0] for window in windows)
+        owned_bases = sum(span.length for span in spans)
+        done = 0
+
+        def codes_of(window: Window) -> NDArray[np.uint8]:
+            return encode_bases(source.fetch(str(window.contig), *window.read))
+
+        for group, rows in encode_windows(
+            windows, codes_of, encoder, width=card.stride + card.context, batch=batch
+        ):
+            placed = place(group, rows)
+            parts.append(select(placed, owned_mask(placed.contig, placed.position, near)))
+            done += sum(window.cell[1] - window.cell[0] for window in group)
+            on_progress(owned_bases * done // total)
+    # peaks and statistics see what is stored, so that they can be checked against the file
+    found = as_stored(concatenate(parts))
+    owned = owned_mask(found.contig, found.position, spans)
+    active = select(found, owned)
+    result = ShardResult(
+        activations=out / "activations.parquet",
+        peaks=out / "peaks.parquet",
+        statistics=out / "statistics.parquet",
+        bases=owned_bases,
+        active=int(owned.sum()),
+    )
+    write_stretches(to_stretches(active), result.activations)
+    pq.write_table(find_peaks(found, spans), result.peaks)
+    statistics = FeatureStatistics.of(active, n_features=card.d_sae, scanned=scanned)
+    pq.write_table(statistics.to_table(), result.statistics)
+    return result
+
+
+def widened(spans: Sequence[Span], margin: int) -> list[Span]:
+    """The union of spans, each widened on both sides; sorted, and no two touch.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        In any order.
+    margin : int
+        Bases added to each side; not before base 0, but maybe past the end of the contig.
+
+    Returns
+    -------
+    spans : list of Span
+        Disjoint.
+
+    Examples
+    --------
+    >>> [tuple(span) for span in widened([Span(0, 40, 50), Span(0, 5, 10)], 10)]
+    [(0, 0, 20), (0, 30, 60)]
+    """
+    union: list[Span] = []
+    for contig, start, end in sorted(spans):
+        first, last = max(0, start - margin), end + margin
+        if union and union[-1].contig == contig and first <= union[-1].end:
+            union[-1] = Span(contig, union[-1].start, max(last, union[-1].end))
+        else:
+            union.append(Span(contig, first, last))
+    return union
+
+
+def windows_of(
+    spans: Sequence[Span],
+    lengths: Mapping[int, int],
+    *,
+    stride: int,
+    context: int,
+    strands: Strands,
+) -> list[Window]:
+    """The reads that cover spans and their halo, each cell of the grid once per strand.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        Bases the shard owns.
+    lengths : mapping
+        Bases in each contig, by index.
+    stride, context : int
+        Bases a window owns, and bases of left context it reads besides.
+    strands : {"both", "forward"}
+        The passes to make.
+
+    Returns
+    -------
+    windows : list of Window
+        Sorted by contig, strand (forward first) and cell.
+
+    Raises
+    ------
+    CoordinateError
+        If a span is empty or lies outside its contig.
+    """
+    by_contig: dict[int, list[Span]] = {}
+    for span in spans:
+        if not 0 <= span.start < span.end <= lengths[span.contig]:
+            raise CoordinateError(
+                f"a span must lie inside its contig of {lengths[span.contig]} bases and not be "
+                f"empty, got {span.start}-{span.end} of contig {span.contig}"
+            )
+        by_contig.setdefault(span.contig, []).append(span)
+    passes: tuple[Strand, ...] = ("+", "-") if strands == "both" else ("+",)
+    windows = []
+    for contig, parts in sorted(by_contig.items()):
+        cells = grid(lengths[contig], stride)
+        touched = np.zeros(len(cells), dtype=bool)
+        for span in parts:
+            touched |= (cells[:, 0] < span.end + RADIUS) & (cells[:, 1] > span.start - RADIUS)
+        cells = cells[touched]
+        for strand in passes:
+            reads = read_spans(cells, lengths[contig], context, strand)
+            windows += [
+                Window(contig, (read[0], read[1]), (cell[0], cell[1]), strand)
+                for cell, read in zip(cells.tolist(), reads.tolist(), strict=True)
+            ]
+    return windows
+
+
+def encode_windows(
+    windows: Sequence[Window],
+    codes_of: Callable[[Window], NDArray[np.uint8]],
+    encoder: WindowEncoder,
+    *,
+    width: int,
+    batch: int,
+) -> Iterator[tuple[Sequence[Window], Sparse]]:
+    """Encode windows in batches of one fixed shape, halving the batch when memory runs out.
+
+    Parameters
+    ----------
+    windows : sequence of Window
+        The reads, in order.
+    codes_of : callable
+        Base codes, uint8, of a window's read on the forward strand.
+    encoder : WindowEncoder
+        The opened dictionary.
+    width : int
+        Bases every window is padded to, on the right, with N.
+    batch : int
+        Windows at once; the last batch is padded with windows of N, which are never active.
+
+    Yields
+    ------
+    group : sequence of Window
+        The windows of a batch.
+    rows : Sparse
+        Their active features; `window` indexes `group`.
+    """
+    at = 0
+    while at < len(windows):
+        group = windows[at : at + batch]
+        codes = np.full((batch, width), N_CODE, dtype=np.uint8)
+        for row, window in enumerate(group):
+            bases = codes_of(window)
+            codes[row, : len(bases)] = bases if window.strand == "+" else reverse_complement(bases)
+        try:
+            rows = Sparse(*encoder.activations_of(codes))
+        except (RuntimeError, MemoryError) as error:
+            if batch == 1 or not is_out_of_memory(error):
+                raise
+            batch //= 2
+            continue
+        at += len(group)
+        yield group, rows
+
+
+def place(group: Sequence[Window], rows: Sparse) -> Activations:
+    """Move the active bases of a batch to forward coordinates, those of the cells alone.
+
+    Parameters
+    ----------
+    group : sequence of Window
+        The windows of the batch.
+    rows : Sparse
+        Their active features, by window and base in the window as it was read.
+
+    Returns
+    -------
+    activations : Activations
+        One row per active base of a window's cell, in forward coordinates.
+    """
+    starts, ends = np.array([window.read for window in group], dtype=np.int64).T
+    first, last = np.array([window.cell for window in group], dtype=np.int64).T
+    signs = np.array([1 if window.strand == "+" else -1 for window in group], dtype=np.int8)
+    contigs = np.array([window.contig for window in group], dtype=np.uint32)
+    at = rows.window
+    position = np.where(signs[at] > 0, starts[at] + rows.position, ends[at] - 1 - rows.position)
+    kept = (position >= first[at]) & (position < last[at])
+    return Activations(
+        feature=rows.feature[kept].astype(np.uint32),
+        strand=signs[at][kept],
+        contig=contigs[at][kept],
+        position=position[kept],
+        value=rows.value[kept].astype(np.float32, copy=False),
+    )

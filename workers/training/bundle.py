@@ -1,0 +1,166 @@
+"""From trained weights to the folders a server reads: safetensors with a card."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from annotations.cards import (
+    SAE_WEIGHTS,
+    DictionaryCard,
+    ModelCard,
+    file_sha256,
+    write_card,
+)
+from annotations.errors import StateError
+from workers.language_models.paired_tree import PairedTree, PairedTreeConfig, load_paired_tree
+from workers.registry import open_dictionary_folder, write_canary
+from workers.sae import SparseCoder, fold_whitening, save_sae_lens
+from workers.training.sae import SaeTraining, TrainedSae
+
+MODEL_WEIGHTS = "model.safetensors"
+LICENCE = "Apache-2.0"
+CANARY_SEQUENCE = (
+    "TTACCCGGATCACGTGATCGTTACCCGCATTTGAAAAATTTTTCATCGATGAGCTCATCACGTGACCATGGCGGGTAATTTAACC"
+    "GGCGCGCATTAGTCATTTTCCACGTGAAACAATATAAAGTTACCCGTATATGAGTCAATGCCGATCGCGGCTAATCGATTACGAT"
+)
+"""Made up: it holds motifs of several yeast TFs among arbitrary bases."""
+
+
+def write_model(
+    root: Path,
+    model: PairedTree,
+    *,
+    model_id: str,
+    title: str,
+    source: str,
+    random_weights: bool,
+    training: Mapping[str, Any] | None,
+    figures: Mapping[str, Any] | None = None,
+) -> ModelCard:
+    """Write a paired-strand tree, its weights in float16, under ``root / model_id``.
+
+    Returns
+    -------
+    card : ModelCard
+        As written beside the weights.
+
+    Raises
+    ------
+    StateError
+        If the folder holds a model already: weights with dictionaries are never replaced.
+    """
+    folder = root / model_id
+    if (folder / MODEL_WEIGHTS).exists():
+        raise StateError(f"{folder} holds a model already; choose another id or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / MODEL_WEIGHTS)
+    card = ModelCard(
+        id=model_id,
+        title=title,
+        architecture="paired_tree",
+        config=asdict(model.config) | {"distances": list(model.config.distances)},
+        weights=MODEL_WEIGHTS,
+        sha256=file_sha256(folder / MODEL_WEIGHTS),
+        n_parameters=sum(weight.numel() for weight in model.parameters()),
+        context=model.config.reach(len(model.config.distances)),
+        licence=LICENCE,
+        source=source,
+        random_weights=random_weights,
+        training=dict(training) if training else None,
+        figures=dict(figures) if figures else None,
+    )
+    write_card(card, folder)
+    return card
+
+
+def read_model(card: ModelCard, folder: Path) -> PairedTree:
+    """The paired-strand tree of a card, its weights as they are served, in evaluation mode."""
+    values = {**card.config, "distances": tuple(card.config["distances"])}
+    model = load_paired_tree(load_file(folder / card.weights), PairedTreeConfig(**values))
+    return model.eval()
+
+
+def write_dictionary(
+    folder: Path,
+    model_card: ModelCard,
+    trained: TrainedSae,
+    settings: SaeTraining,
+    *,
+    title: str,
+    source: str,
+    stride: int,
+    context: int,
+) -> DictionaryCard:
+    """Write a trained SAE as a sae-lens folder with a card and a canary.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<models>/<model id>/<dictionary id>``; made where it does not exist.
+    model_card : ModelCard
+        Of the model it was trained on.
+    trained : TrainedSae
+        In whitened space; the whitening is folded into the weights.
+    settings : SaeTraining
+        Written to the card.
+    title, source : str
+        For the card.
+    stride, context : int
+        Bases a window owns and bases of left context, for serving.
+
+    Returns
+    -------
+    card : DictionaryCard
+        As written, with its canary.
+
+    Raises
+    ------
+    StateError
+        If the folder holds a dictionary already.
+    """
+    if (folder / SAE_WEIGHTS).exists():
+        raise StateError(f"{folder} holds a dictionary already; choose another id or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_sae_lens(folded(trained), folder)
+    width, features = trained.coder.encoder.shape
+    card = DictionaryCard(
+        id=folder.name,
+        title=title,
+        model_id=model_card.id,
+        model_sha256=model_card.sha256,
+        layer=settings.layer,
+        d_in=width,
+        d_sae=features,
+        k=settings.k,
+        sha256=file_sha256(folder / SAE_WEIGHTS),
+        stride=stride,
+        context=context,
+        licence=LICENCE,
+        source=source,
+        random_weights=model_card.random_weights,
+        training=asdict(settings),
+    )
+    write_card(card, folder)
+    encoder = open_dictionary_folder(folder)
+    card = replace(card, canary=write_canary(encoder, CANARY_SEQUENCE))
+    write_card(card, folder)
+    return card
+
+
+def folded(trained: TrainedSae) -> SparseCoder:
+    """The served form of a trained SAE: raw activations in, one gate for every latent."""
+    coder, whitening = trained.coder, trained.whitening
+    # x' - centre goes in; the centre moves into the bias of the encoder and of the decoder.
+    whitened = SparseCoder(
+        W_enc=coder.encoder,
+        b_enc=coder.bias - coder.centre @ coder.encoder,
+        W_dec=coder.decoder,
+        b_dec=coder.centre,
+        threshold=torch.full_like(coder.bias, trained.gate),
+    )
+    return fold_whitening(whitening.mean, whitening.matrix, whitened)

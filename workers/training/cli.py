@@ -1,0 +1,291 @@
+"""`saetrack train`: make a language model, its dictionary and their measured figures."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def train() -> None:
+    """Train a small gene language model and sparse autoencoders on it.
+
+    \b
+    The steps, in order (see workers/bundled/README.md for the bundled model):
+      saetrack train lm GENOMES.toml --out MODELS --id my-model --validation chrVIII
+      saetrack train sae GENOMES.toml --models MODELS --model my-model --id my-model-l2
+      saetrack train figures --models MODELS --dictionary my-model-l2 ...
+    """
+
+
+@train.command()
+@click.argument("genomes", type=FILE)
+@click.option("--data", type=FOLDER, help="Folder the spec's paths start from; default: its own.")
+@click.option("--out", type=FOLDER, required=True, help="Models folder to write into.")
+@click.option("--id", "model_id", required=True, help="Id of the new model.")
+@click.option(
+    "--validation",
+    multiple=True,
+    required=True,
+    help="Contig of the first genome to validate on; it must be excluded from training.",
+)
+@click.option("--steps", default=8000, show_default=True, help="Optimiser steps.")
+@click.option("--window", default=192, show_default=True, help="Bases in a training window.")
+@click.option("--batch", default=16, show_default=True, help="Windows in a step.")
+@click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
+@click.option("--coding-weight", default=0.05, show_default=True, help="Loss weight of coding.")
+@click.option("--seed", default=0, show_default=True, help="Of weights and batches.")
+@click.option("--report-every", default=1000, show_default=True, help="Steps between checkpoints.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or auto.")
+def lm(
+    genomes: Path,
+    data: Path | None,
+    out: Path,
+    model_id: str,
+    validation: tuple[str, ...],
+    report_every: int,
+    threads: int,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Train a paired-strand tree on the genomes of a spec file.
+
+    Stopped at any time, the same command goes on from the last checkpoint.
+    The learning curve is in MODELS/ID/training/curve.jsonl.
+    """
+    import torch
+
+    from workers.device import choose_device
+    from workers.language_models.paired_tree import PairedTree, PairedTreeConfig
+    from workers.training.bundle import write_model
+    from workers.training.genomes import load_corpus, read_spec
+    from workers.training.lm import BitsPerBase, LmTraining, bits_per_base, train_lm
+
+    torch.set_num_threads(threads)
+    config = LmTraining(**settings)
+    specs = read_spec(genomes, root=data)
+    held_out = _validation_contigs(specs[0], validation)
+    corpus = load_corpus(specs, window=config.window)
+
+    def validate(model: PairedTree) -> BitsPerBase:
+        bits = [bits_per_base(model, contig.bases, contig.coding) for contig in held_out]
+        return _pooled(bits)
+
+    model = train_lm(
+        corpus,
+        config,
+        out / model_id / "training",
+        model_config=PairedTreeConfig(),
+        validate=validate,
+        report_every=report_every,
+        device=choose_device(device),
+        on_report=_echo,
+    )
+    rounded = model.cpu().half().float()
+    bits = validate(rounded)
+    card = write_model(
+        out,
+        rounded,
+        model_id=model_id,
+        title=f"Paired-strand tree, {len(specs)} genomes",
+        source=f"saetrack train lm {genomes.name}",
+        random_weights=False,
+        training=asdict(config) | {"genomes": [spec.fasta.name for spec in specs]},
+        figures={
+            "validation": list(validation),
+            "bits_per_base_coding": round(bits.coding, 4),
+            "bits_per_base_noncoding": round(bits.noncoding, 4),
+        },
+    )
+    click.echo(f"wrote {out / card.id}: {card.n_parameters:,} parameters")
+
+
+@train.command("random-model")
+@click.option("--models", type=FOLDER, required=True, help="Models folder.")
+@click.option("--like", required=True, help="Id of the trained model whose sizes to take.")
+@click.option("--id", "model_id", required=True, help="Id of the new model.")
+@click.option("--seed", default=0, show_default=True, help="Of the weights.")
+def random_model(models: Path, like: str, model_id: str, seed: int) -> None:
+    """Write a model of the same sizes with random weights: the control of every claim."""
+    import torch
+
+    from annotations.cards import find_cards
+    from workers.language_models.paired_tree import PairedTree, PairedTreeConfig
+    from workers.training.bundle import write_model
+
+    config = find_cards([models]).model(like).config
+    torch.manual_seed(seed)
+    model = PairedTree(PairedTreeConfig(**{**config, "distances": tuple(config["distances"])}))
+    write_model(
+        models,
+        model,
+        model_id=model_id,
+        title=f"Random weights in the shape of {like}",
+        source=f"saetrack train random-model --like {like} --seed {seed}",
+        random_weights=True,
+        training=None,
+    )
+    click.echo(f"wrote {models / model_id}")
+
+
+@train.command()
+@click.argument("genomes", type=FILE)
+@click.option("--data", type=FOLDER, help="Folder the spec's paths start from; default: its own.")
+@click.option("--models", type=FOLDER, required=True, help="Models folder.")
+@click.option("--model", "model_id", required=True, help="Id of the model to read.")
+@click.option("--id", "dictionary_id", required=True, help="Id of the new dictionary.")
+@click.option("--layer", default=2, show_default=True, help="Blocks done before the tap.")
+@click.option("--features", default=4096, show_default=True, help="Latents.")
+@click.option("--k", default=16, show_default=True, help="Active latents at a base.")
+@click.option("--kind", default="batchtopk", show_default=True, help="batchtopk or topk.")
+@click.option("--region", default="noncoding", show_default=True, help="noncoding or all.")
+@click.option("--steps", default=1500, show_default=True, help="Optimiser steps.")
+@click.option("--tokens", default=2048, show_default=True, help="Tokens in a step.")
+@click.option("--seed", default=1, show_default=True, help="Of weights and tokens.")
+@click.option("--stride", default=1024, show_default=True, help="Bases a served window owns.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads.")
+def sae(
+    genomes: Path,
+    data: Path | None,
+    models: Path,
+    model_id: str,
+    dictionary_id: str,
+    stride: int,
+    threads: int,
+    **settings: Any,
+) -> None:
+    """Train a sparse autoencoder on one layer of a model, in whitened space.
+
+    The result is a sae-lens folder with one calibrated gate (JumpReLU), in
+    MODELS/MODEL/ID.
+    """
+    import torch
+
+    from annotations.cards import find_cards
+    from workers.training.bundle import read_model, write_dictionary
+    from workers.training.genomes import load_corpus, read_spec
+    from workers.training.sae import SaeTraining, train_sae
+
+    torch.set_num_threads(threads)
+    config = SaeTraining(**settings)
+    cards = find_cards([models])
+    card = cards.model(model_id)
+    model = read_model(card, cards.folder(card))
+    corpus = load_corpus(read_spec(genomes, root=data), window=config.window)
+    trained = train_sae(model, corpus, config, on_report=_echo)
+    reach = model.config.reach(config.layer)
+    dictionary = write_dictionary(
+        cards.folder(card) / dictionary_id,
+        card,
+        trained,
+        config,
+        title=f"{config.features} features of {card.title.lower()}, after block {config.layer}",
+        source=f"saetrack train sae {genomes.name}",
+        stride=stride,
+        context=-(-reach // 8) * 8,
+    )
+    click.echo(f"wrote {dictionary.id}: gate {trained.gate:.4f}")
+
+
+@train.command()
+@click.option("--models", type=FOLDER, required=True, help="Models folder; cards are rewritten.")
+@click.option("--dictionary", "dictionary_id", required=True, help="Dictionary to measure.")
+@click.option("--fasta", type=FILE, required=True, help="Genome with the contigs below.")
+@click.option("--annotation", type=FILE, required=True, help="GFF3 of the genome.")
+@click.option("--contig", required=True, help="Contig that nothing was trained on.")
+@click.option("--threads", default=2, show_default=True, help="CPU threads.")
+def figures(
+    models: Path,
+    dictionary_id: str,
+    fasta: Path,
+    annotation: Path,
+    contig: str,
+    threads: int,
+) -> None:
+    """Measure a dictionary and write the figures into its card.
+
+    Fidelity (L0, variance unexplained, cross-entropy recovered, live share) at
+    non-coding bases, agreement of features between two window grids, bases a second.
+    """
+    import torch
+
+    from annotations.cards import find_cards, write_card
+    from workers.registry import open_dictionary
+    from workers.sae import load_sae_lens
+    from workers.training.bundle import read_model
+    from workers.training.fidelity import measure_fidelity
+    from workers.training.genomes import GenomeSpec
+    from workers.training.grids import encode, grid_agreement
+    from workers.training.timing import seconds_of
+
+    torch.set_num_threads(threads)
+    cards = find_cards([models])
+    card = cards.dictionary(dictionary_id)
+    model_card = cards.model(card.model_id)
+    model = read_model(model_card, cards.folder(model_card))
+    (held_out,) = _validation_contigs(
+        GenomeSpec(fasta, 0, annotation=annotation, exclude=(contig,)), (contig,)
+    )
+    coder = load_sae_lens(cards.folder(card))
+    fidelity = measure_fidelity(model, coder, card.layer, held_out.bases, ~held_out.coding)
+    encoder = open_dictionary(card, cards)
+    piece = held_out.bases[: 64 * card.stride]
+    contexts = sorted({0, 8, 16, card.context // 2, card.context, 2 * card.context})
+    curve = grid_agreement(encoder, piece, contexts=contexts)
+    taken = seconds_of(lambda: encode(encoder, piece, context=card.context))
+    measured = {
+        "contig": contig,
+        "fidelity_noncoding": asdict(fidelity),
+        "grid_agreement": [asdict(point) for point in curve],
+        "threads": threads,
+    }
+    card = replace(
+        card,
+        figures=(card.figures or {}) | measured,
+        bases_per_second=round(len(piece) / taken, 0),
+    )
+    write_card(card, cards.folder(card))
+    _echo(measured | {"bases_per_second": card.bases_per_second})
+
+
+def _validation_contigs(spec: Any, names: tuple[str, ...]) -> list[Any]:
+    from annotations.errors import OptionError, UnknownNameError
+    from workers.training.genomes import read_genome
+
+    open_to_training = [name for name in names if name not in spec.exclude]
+    if open_to_training:
+        raise OptionError(
+            f"{', '.join(open_to_training)} would be trained on and validated on; add it to "
+            "exclude of the first genome"
+        )
+    contigs = {contig.name: contig for contig in read_genome(replace(spec, exclude=()))}
+    missing = [name for name in names if name not in contigs]
+    if missing:
+        raise UnknownNameError(
+            f"{spec.fasta.name} has no contig {', '.join(missing)}; it has "
+            f"{', '.join(list(contigs)[:20])}"
+        )
+    return [contigs[name] for name in names]
+
+
+def _pooled(bits: list[Any]) -> Any:
+    import numpy as np
+
+    coding = [part.coding_bases for part in bits]
+    noncoding = [part.noncoding_bases for part in bits]
+    return type(bits[0])(
+        float(np.average([part.coding for part in bits], weights=coding)),
+        float(np.average([part.noncoding for part in bits], weights=noncoding)),
+        sum(coding),
+        sum(noncoding),
+    )
+
+
+def _echo(line: dict[str, Any]) -> None:
+    click.echo(json.dumps(line))

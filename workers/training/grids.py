@@ -1,0 +1,111 @@
+"""How much features move when the window grid moves.
+
+A language model's activations depend on what it has seen to the left, so a
+base near the start of its window may show other features than the same base
+in the middle of a window. The measure: encode one sequence on two grids half
+a stride apart and compare which features are active at which bases.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotations.activations import Activations, concatenate
+from annotations.types import Span
+from workers.pipeline import Window, WindowEncoder, encode_windows, place, windows_of
+
+
+@dataclass(frozen=True)
+class GridAgreement:
+    """Agreement of two grids half a stride apart at one left context."""
+
+    context: int
+    """Bases of left context each window reads besides those it owns."""
+    jaccard: float | None
+    """Active (base, strand, feature) triples of both grids over those of either; None if none."""
+    pearson: float | None
+    """Correlation of the activations over the triples of either grid, 0 where silent."""
+
+
+def grid_agreement(
+    encoder: WindowEncoder, bases: NDArray[np.uint8], *, contexts: list[int]
+) -> list[GridAgreement]:
+    """Agreement as a function of left context.
+
+    Parameters
+    ----------
+    encoder : WindowEncoder
+        The opened dictionary; its card's stride is used, its context is not.
+    bases : uint8 array, shape (length,)
+        Base codes, three strides or more.
+    contexts : list of int
+        Left contexts to try, in bases.
+
+    Returns
+    -------
+    curve : list of GridAgreement
+        One for each context.
+
+    Raises
+    ------
+    ValueError
+        If the sequence is shorter than three strides.
+    """
+    stride = encoder.dictionary.stride
+    if len(bases) < 3 * stride:
+        raise ValueError(
+            f"two grids need {3 * stride} bases to be compared on, got {len(bases)}; "
+            "give a longer sequence"
+        )
+    shift = stride // 2
+    # The first and last stride are left out: there a grid ends with the sequence, not with a cell.
+    first, last = stride, len(bases) - stride
+    curve = []
+    for context in contexts:
+        one = _by_triple(encode(encoder, bases, context=context), first, last, 0)
+        two = _by_triple(encode(encoder, bases[shift:], context=context), first, last, shift)
+        curve.append(_compare(context, one, two))
+    return curve
+
+
+def encode(encoder: WindowEncoder, bases: NDArray[np.uint8], *, context: int) -> Activations:
+    """Activations of both strands of one sequence, on a grid anchored at its first base."""
+    stride = encoder.dictionary.stride
+    windows = windows_of(
+        Span(0, 0, len(bases)), length=len(bases), stride=stride, context=context, strands="both"
+    )
+
+    def codes_of(window: Window) -> NDArray[np.uint8]:
+        return bases[window.read[0] : window.read[1]]
+
+    batches = encode_windows(windows, codes_of, encoder, width=stride + context, batch=8)
+    return concatenate([place(group, rows) for group, rows in batches])
+
+
+def _by_triple(
+    found: Activations, first: int, last: int, shift: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    position = found.position + shift
+    keep = (position >= first) & (position < last)
+    row = found.feature[keep].astype(np.int64) * 2 + (found.strand[keep] < 0)
+    key = row * np.int64(last) + position[keep]
+    order = np.argsort(key)
+    return key[order], found.value[keep][order]
+
+
+def _compare(
+    context: int,
+    one: tuple[NDArray[np.int64], NDArray[np.float32]],
+    two: tuple[NDArray[np.int64], NDArray[np.float32]],
+) -> GridAgreement:
+    either = np.union1d(one[0], two[0])
+    if not len(either):
+        return GridAgreement(context, None, None)
+    both = np.intersect1d(one[0], two[0], assume_unique=True)
+    values = np.zeros((2, len(either)))
+    for row, (key, value) in enumerate((one, two)):
+        values[row, np.searchsorted(either, key)] = value
+    spread = values.std(axis=1)
+    pearson = float(np.corrcoef(values)[0, 1]) if spread.min() > 0 else None
+    return GridAgreement(context, len(both) / len(either), pearson)

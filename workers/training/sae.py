@@ -1,0 +1,319 @@
+"""Train a sparse autoencoder on whitened activations of a language model.
+
+The residual stream of a small gene language model is nearly flat: its first
+six principal components (composition, position) hold about nine tenths of the
+variance, and a sparse autoencoder spends itself on them. So activations are
+whitened first,
+
+    x' = (x - mean) W,   W = (C + shrink * tr(C) / D * I) ** (-1/2)
+
+with C their covariance. W is linear and is folded into the encoder and the
+decoder afterwards: what is saved reads and writes raw activations.
+
+TopK keeps the k largest latents of each token (Gao et al. 2024,
+arXiv:2406.04093), BatchTopK the k * n largest of a batch of n tokens
+(Bussmann et al. 2024, arXiv:2412.06410). Both are served with one calibrated
+gate, so that an activation never depends on its neighbours.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.language_models.paired_tree import N_CODE, PairedTree
+from workers.training.corpus import Corpus
+
+Kind = Literal["batchtopk", "topk"]
+Region = Literal["noncoding", "all"]
+
+
+@dataclass(frozen=True)
+class SaeTraining:
+    """How a sparse autoencoder is trained; every field is written to its card."""
+
+    layer: int = 2
+    """Blocks of the language model done before the tap."""
+    features: int = 4096
+    """Latents."""
+    k: int = 16
+    """Latents active at a token, on average for `batchtopk`, exactly for `topk`."""
+    kind: Kind = "batchtopk"
+    """Rule that keeps latents while training."""
+    region: Region = "noncoding"
+    """Which bases are tokens."""
+    steps: int = 1500
+    """Optimiser steps."""
+    tokens: int = 2048
+    """Tokens in a step; steps matter more than tokens on a CPU."""
+    rate: float = 1e-3
+    """Learning rate of Adam, falling linearly over the last quarter."""
+    shrink: float = 0.003
+    """Share of the mean eigenvalue added to every eigenvalue before whitening."""
+    dead_after: int = 40
+    """Steps without firing after which a latent counts as dead."""
+    aux_k: int = 32
+    """Dead latents that help to explain the error at each token."""
+    aux_weight: float = 1 / 32
+    """Weight of the loss of the dead latents."""
+    window: int = 192
+    """Bases in a window of which the inner two thirds are tokens."""
+    seed: int = 1
+    """Seed of the initial weights and of every draw of tokens."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings no run could follow."""
+        for name, value, allowed in (
+            ("kind", self.kind, get_args(Kind)),
+            ("region", self.region, get_args(Region)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if not 1 <= self.k < self.features or min(self.steps, self.tokens) < 1:
+            raise ValueError(
+                "k must lie in [1, features) and steps and tokens must be at least 1, got "
+                f"k {self.k}, features {self.features}, steps {self.steps}, tokens {self.tokens}"
+            )
+
+
+class Whitening(NamedTuple):
+    """The linear map that makes activations of equal variance in all directions."""
+
+    mean: Tensor
+    """float32 [width]."""
+    matrix: Tensor
+    """float32 [width, width], symmetric; x' = (x - mean) @ matrix."""
+
+
+class WhitenedCoder(NamedTuple):
+    """A trained autoencoder in whitened space."""
+
+    encoder: Tensor
+    """float32 [width, features]; f = relu((x' - centre) @ encoder + bias)."""
+    bias: Tensor
+    """float32 [features]."""
+    decoder: Tensor
+    """float32 [features, width]; rows of norm 1."""
+    centre: Tensor
+    """float32 [width]; x' is about gated(f) @ decoder + centre."""
+
+
+class TrainedSae(NamedTuple):
+    """What `train_sae` returns."""
+
+    coder: WhitenedCoder
+    whitening: Whitening
+    gate: float
+    """Activation above which a latent counts as active: mean L0 = k on training tokens."""
+
+
+def whitening_of(sample: Tensor, *, shrink: float) -> Whitening:
+    """Whitening of activations [n, width] with shrunken eigenvalues (see the module).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than channels, which leave the covariance singular.
+    """
+    if len(sample) <= sample.shape[1]:
+        raise ValueError(
+            f"whitening {sample.shape[1]} channels needs more tokens than that, got {len(sample)}"
+        )
+    values, vectors = torch.linalg.eigh(torch.cov(sample.T.double()))
+    scale = (values.clamp(min=0) + shrink * values.mean()) ** -0.5
+    matrix = (vectors * scale) @ vectors.T
+    return Whitening(sample.mean(0), matrix.float())
+
+
+def token_centres(corpus: Corpus, region: Region) -> NDArray[np.int64]:
+    """Bases whose activations may be tokens, as indices into the corpus."""
+    known = corpus.bases < N_CODE
+    return np.flatnonzero(known & ~corpus.coding if region == "noncoding" else known)
+
+
+@torch.inference_mode()
+def draw_tokens(
+    model: PairedTree,
+    corpus: Corpus,
+    centres: NDArray[np.int64],
+    config: SaeTraining,
+    *,
+    draw: int,
+    windows: int,
+) -> Tensor:
+    """Activations of random windows, both strands, in random order.
+
+    Parameters
+    ----------
+    model : PairedTree
+        Read with species 0, as at inference.
+    corpus : Corpus
+        Where the windows come from.
+    centres : int64 array
+        As `token_centres` returns them.
+    config : SaeTraining
+        Layer, region, window and seed.
+    draw : int
+        Number of this draw; with the seed it decides the windows.
+    windows : int
+        Windows to draw.
+
+    Returns
+    -------
+    tokens : float32 tensor, shape [n, width]
+        Only bases of the region in the inner two thirds of their window.
+    """
+    rng = np.random.default_rng([config.seed, draw])
+    margin = config.window // 6
+    start = rng.choice(centres, windows) - rng.integers(margin, config.window - margin, windows)
+    start = np.clip(start, 0, len(corpus.bases) - config.window)
+    index = start[:, None] + np.arange(config.window)
+    device = next(model.parameters()).device
+    ids = torch.from_numpy(corpus.bases[index].astype(np.int64)).to(device)
+    species = torch.zeros(windows, dtype=torch.long, device=device)
+    keep = corpus.bases[index] < N_CODE
+    if config.region == "noncoding":
+        keep &= ~corpus.coding[index]
+    inner = slice(margin, config.window - margin)
+    mask = torch.from_numpy(keep[:, inner]).to(device)
+    left, right = model.towers(ids, species, config.layer)
+    tokens = torch.cat([left[:, inner][mask], right[:, inner][mask]])
+    order = torch.from_numpy(rng.permutation(len(tokens))).to(device)
+    return tokens[order].clone()
+
+
+def train_sae(
+    model: PairedTree,
+    corpus: Corpus,
+    config: SaeTraining,
+    *,
+    report_every: int = 50,
+    on_report: Callable[[dict[str, object]], None] = lambda line: None,
+) -> TrainedSae:
+    """Train a sparse autoencoder on one layer of a paired-strand tree.
+
+    Parameters
+    ----------
+    model : PairedTree
+        In evaluation mode; not changed.
+    corpus : Corpus
+        Bases the tokens are drawn from.
+    config : SaeTraining
+        How to train.
+    report_every : int
+        Steps between reports.
+    on_report : callable
+        Called with each report: step, FVU in whitened space, mean L0, silent latents.
+
+    Returns
+    -------
+    TrainedSae
+        In whitened space, with its whitening and its calibrated gate.
+
+    Raises
+    ------
+    ValueError
+        If the corpus has too few tokens of the region.
+    """
+    centres = token_centres(corpus, config.region)
+    if not len(centres):
+        raise ValueError(f"the corpus has no {config.region} base to take tokens from")
+    device = next(model.parameters()).device
+    whitening = whitening_of(
+        draw_tokens(model, corpus, centres, config, draw=0, windows=400), shrink=config.shrink
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    width = len(whitening.mean)
+    decoder = F.normalize(torch.randn(config.features, width, generator=generator), dim=1)
+    decoder = decoder.to(device).requires_grad_()
+    encoder = decoder.detach().T.clone().requires_grad_()
+    bias = torch.zeros(config.features, device=device, requires_grad=True)
+    centre = torch.zeros(width, device=device, requires_grad=True)
+    weights = [encoder, bias, decoder, centre]
+    optimiser = torch.optim.Adam(weights, config.rate, betas=(0.9, 0.99), fused=True)
+    silent = torch.zeros(config.features, device=device)
+    tokens, draw, begin = torch.empty(0, width, device=device), 0, time.monotonic()
+    for step in range(config.steps):
+        while len(tokens) < config.tokens:
+            draw += 1
+            fresh = draw_tokens(model, corpus, centres, config, draw=draw, windows=64)
+            tokens = torch.cat([tokens, (fresh - whitening.mean) @ whitening.matrix])
+        x, tokens = tokens[: config.tokens], tokens[config.tokens :]
+        rate = config.rate * min(1.0, 4 * (1 - step / config.steps) + 0.02)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        f = torch.relu((x - centre) @ encoder + bias)
+        z = _keep_largest(f, config.k, config.kind)
+        error = x - (z @ decoder + centre)
+        loss = error.square().sum(1).mean()
+        silent = torch.where((z > 0).any(0), 0.0, silent + 1)
+        dead = silent > config.dead_after
+        if dead.any():
+            loss = loss + config.aux_weight * _dead_loss(f, dead, decoder, error, config.aux_k)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        with torch.no_grad():
+            decoder /= decoder.norm(dim=1, keepdim=True)
+        if (step + 1) % report_every == 0 or step + 1 == config.steps:
+            variance = (x - x.mean(0)).square().sum()
+            on_report(
+                {
+                    "step": step + 1,
+                    "seconds": round(time.monotonic() - begin, 1),
+                    "fvu_whitened": round(float(error.detach().square().sum() / variance), 4),
+                    "l0": round(float((z > 0).sum(1).float().mean()), 2),
+                    "silent": int(dead.sum()),
+                }
+            )
+    coder = WhitenedCoder(*(weight.detach() for weight in (encoder, bias, decoder, centre)))
+    gate = calibrate_gate(model, corpus, centres, config, whitening, coder, first_draw=draw + 1)
+    return TrainedSae(coder, whitening, gate)
+
+
+@torch.inference_mode()
+def calibrate_gate(
+    model: PairedTree,
+    corpus: Corpus,
+    centres: NDArray[np.int64],
+    config: SaeTraining,
+    whitening: Whitening,
+    coder: WhitenedCoder,
+    *,
+    first_draw: int,
+    draws: int = 8,
+) -> float:
+    """The activation above which `config.k` latents of a training token are active on average."""
+    largest, tokens = [], 0
+    for draw in range(first_draw, first_draw + draws):
+        x = draw_tokens(model, corpus, centres, config, draw=draw, windows=24)
+        f = (x - whitening.mean) @ whitening.matrix - coder.centre
+        f = torch.relu(f @ coder.encoder + coder.bias)
+        # No token needs more than this to settle where the k-per-token mark lies.
+        largest.append(f.flatten().topk(min(4 * config.k * len(x), f.numel())).values)
+        tokens += len(x)
+    values = torch.cat(largest).sort(descending=True).values
+    return float(values[min(config.k * tokens, len(values) - 1)])
+
+
+def _keep_largest(f: Tensor, k: int, kind: Kind) -> Tensor:
+    if kind == "topk":
+        top = f.topk(k, dim=1)
+        return torch.zeros_like(f).scatter(1, top.indices, top.values)
+    # One value in seven settles the batch's mark to well under a latent per token, in a
+    # seventh of the time; 7 and the number of latents have no common divisor.
+    some = f.detach().flatten()[::7]
+    gate = some.kthvalue(len(some) - k * len(f) // 7).values
+    return torch.where(f > gate, f, 0.0)
+
+
+def _dead_loss(f: Tensor, dead: Tensor, decoder: Tensor, error: Tensor, aux_k: int) -> Tensor:
+    top = (f * dead).topk(min(aux_k, int(dead.sum())), dim=1)
+    revived = torch.zeros_like(f).scatter(1, top.indices, top.values)
+    return (revived @ decoder - error.detach()).square().sum(1).mean()
