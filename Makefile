@@ -20,7 +20,7 @@ PYTHON ?=
 JOBS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
-SERVE_ARGS ?= --data saetrack-data
+SERVE_ARGS ?=
 # pip shows its progress bars to a person and keeps quiet in a log (MAKE_TERMOUT is set when a person looks on).
 PIP_INSTALL := -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
@@ -50,14 +50,14 @@ bedtools: $(VENV)/.installed ## find the bedtools program, or install it
 demo: bedtools ## a real DNA record through the server: features, motifs, browser tracks
 	@$(BIN)/python -m workers.demo $(DEMO_ARGS)
 
-serve: bedtools ## run the embedded server (http://127.0.0.1:8000) until Ctrl-C
+serve: bedtools ## run the embedded server (http://127.0.0.1:8765) until Ctrl-C
 	@$(BIN)/saetrack serve $(SERVE_ARGS)
 
 test: bedtools lint ## lint, types, import contracts and the suite
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: bedtools $(VENV)-sae-lens/.installed ## the tests marked slow, sae-lens's own reading of our weights among them
-	SAETRACK_SAE_LENS_PYTHON=$(CURDIR)/$(VENV)-sae-lens/bin/python $(BIN)/pytest -m slow --timeout 1800 $(PYTEST_ARGS)
+	SAE_LENS_PYTHON=$(CURDIR)/$(VENV)-sae-lens/bin/python $(BIN)/pytest -m slow --timeout 1800 $(PYTEST_ARGS)
 
 # sae-lens brings some ninety packages, so it has an environment of its own.
 $(VENV)-sae-lens/.installed: requirements/torch.lock requirements/sae-lens.lock scripts/find_python.sh

@@ -6,7 +6,7 @@ strand -, as in `row_index`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Activations(NamedTuple):
     """Activation: above 0, at most `LARGEST_VALUE`."""
 
 
-DTYPES = Activations(*map(np.dtype, ("uint32", "int8", "uint32", "int64", "float32")))  # type: ignore[arg-type]
+DTYPES = tuple(map(np.dtype, ("uint32", "int8", "uint32", "int64", "float32")))
 """The dtype of each array."""
 
 
@@ -56,7 +56,8 @@ def check(activations: Activations) -> None:
     CoordinateError
         If a position is negative or above `LARGEST_POSITION`.
     """
-    for name, values, dtype in zip(Activations._fields, activations, DTYPES, strict=True):
+    columns: tuple[NDArray[Any], ...] = activations
+    for name, values, dtype in zip(Activations._fields, columns, DTYPES, strict=True):
         if values.dtype != dtype or values.shape != activations.value.shape or values.ndim != 1:
             raise FormatError(
                 f"{name} of activations must be a {dtype} array of shape "
@@ -92,9 +93,10 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
     activations : Activations
         In the dtypes of `Activations`.
     """
-    if not parts:
-        return Activations(*(np.empty(0, dtype=dtype) for dtype in DTYPES))
-    return Activations(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    columns: list[NDArray[Any]] = [np.empty(0, dtype=dtype) for dtype in DTYPES]
+    if parts:
+        columns = [np.concatenate([part[i] for part in parts]) for i in range(len(DTYPES))]
+    return Activations(*columns)
 
 
 def select(activations: Activations, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Activations:
@@ -188,7 +190,8 @@ def owned_mask(
         - 1
     )
     # at -1 (before every span) the last span is compared, whose start lies beyond
-    return (contigs[at] == contig) & (starts[at] <= position) & (position < ends[at])
+    inside = (contigs[at] == contig) & (starts[at] <= position) & (position < ends[at])
+    return np.asarray(inside, dtype=bool)
 
 
 def row_index(feature: NDArray[np.uint32], strand: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -201,9 +204,7 @@ def locus_index(contig: NDArray[np.uint32], position: NDArray[np.int64]) -> NDAr
     return (contig.astype(np.uint64) << np.uint64(32)) | position.astype(np.uint64)
 
 
-def sorting_order(
-    row: NDArray[np.int64], locus: NDArray[np.uint64]
-) -> NDArray[np.int64] | None:
+def sorting_order(row: NDArray[np.int64], locus: NDArray[np.uint64]) -> NDArray[np.int64] | None:
     """Indices that sort by row, then locus; None if the input is sorted."""
     if len(row) < 2:
         return None
@@ -216,5 +217,7 @@ def sorting_order(
     if int(row.max()).bit_length() + sum(bits) > 64:
         return np.lexsort((locus, row))
     # one 64-bit key sorts several times faster than two keys
-    key = (row.astype(np.uint64) << np.uint64(sum(bits))) | (contig << np.uint64(bits[1])) | position
+    key = (
+        (row.astype(np.uint64) << np.uint64(sum(bits))) | (contig << np.uint64(bits[1])) | position
+    )
     return np.argsort(key, kind="stable")

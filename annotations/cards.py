@@ -236,7 +236,8 @@ def find_cards(roots: Sequence[Path]) -> Cards:
     Returns
     -------
     cards : Cards
-        Sorted by id. Where two roots hold the same card, the first root's is used.
+        Sorted by id. A dictionary may lie in a later root than its model's card, in a
+        folder of the same name. Where two roots hold the same card, the first root's is used.
 
     Raises
     ------
@@ -262,9 +263,9 @@ def find_cards(roots: Sequence[Path]) -> Cards:
             _check_home(dictionary, path, models)
             _add(dictionary, path, dictionaries, folders)
     return Cards(
-        dict(sorted(models.items())),
-        dict(sorted(dictionaries.items())),
-        dict(sorted(folders.items())),
+        models=dict(sorted(models.items())),
+        dictionaries=dict(sorted(dictionaries.items())),
+        folders=dict(sorted(folders.items())),
     )
 
 

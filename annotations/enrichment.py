@@ -20,7 +20,7 @@ sense in which the feature was read: negative means the motif came before the pe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +29,10 @@ from scipy import sparse
 
 from annotations.errors import CoordinateError, OptionError
 from annotations.jaspar import Motif
+from annotations.matched_background import Silence
 from annotations.motif_windows import WIDTH, Corpus, Windows, one_per_locus
 from annotations.motif_windows import background_windows as background_windows
-from annotations.statistics import benjamini_hochberg, binomial_tail, predictive_tail
+from annotations.significance import benjamini_hochberg, binomial_tail, predictive_tail
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -40,8 +41,6 @@ MIN_LOCI_PER_FEATURE: Final = 30
 """Loci a feature row needs to be tested."""
 MIN_BACKGROUND_WINDOWS: Final = 2000
 """Windows, none overlapping another, in which a row must be silent to be tested."""
-GC_SD: Final = 0.01
-"""Standard deviation of the GC kernel, as a share of the window."""
 NEAR: Final = 3
 """Bases about the modal offset that count as being at it."""
 REPORTED_Q: Final = 0.1
@@ -68,9 +67,9 @@ MATCHES_SCHEMA: Final = pa.schema(
 )
 """One row per feature row and motif: loci tested, loci with the motif, expectation, effect, test.
 
-`log2_enrichment` is log2((hits + 1/2) / (expected + 1/2)), and the odds ratio has 1/2 added to each
-count; `offset` is the commonest offset and `offset_share` the share of the loci with the motif that have
-it within `NEAR` bases of there; `gc` is the mean GC of the row's windows.
+`log2_enrichment` is log2((hits + 1/2) / (expected + 1/2)) and the odds ratio has 1/2 added to each
+count; `offset` is the commonest offset and `offset_share` the share of the loci with the motif that
+have it within `NEAR` bases of there; `gc` is the mean GC of the row's windows.
 Sorted by q, then p, then feature, strand and matrix id."""
 
 _ROWS_PER_BLOCK = 512
@@ -178,7 +177,7 @@ def find_matches(
             f"bases without N; a test needs {options.min_background}",
         )
     corpus = Corpus.of(sequences, hits, len(motifs))
-    silence = _Silence.of(corpus, background, activity, options.width)
+    silence = Silence.of(corpus, background, activity, options.width)
     loci = _foreground(peaks, corpus, silence, options)
     tested = np.flatnonzero(
         (np.bincount(loci.row, minlength=silence.rows) >= options.min_loci)
@@ -194,14 +193,18 @@ def find_matches(
         )
     loci = loci.select(np.isin(loci.row, tested))
     tested_pairs = len(tested) * len(np.unique(corpus.motif))
-    blocks = [
-        _test_block(block, loci.within(block), corpus, silence, options.width)
-        for block in np.split(tested, np.arange(_ROWS_PER_BLOCK, len(tested), _ROWS_PER_BLOCK))
-    ]
-    pairs = _Pairs(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
-    q = benjamini_hochberg(pairs.p, tested_pairs)
+    # q needs the p of every pair, all else only those that can be reported: q is never below p.
+    every_p, kept, candidates = [], [], []
+    for block in np.split(tested, np.arange(_ROWS_PER_BLOCK, len(tested), _ROWS_PER_BLOCK)):
+        pairs = _test_block(block, loci.within(block), corpus, silence, options.width)
+        possible = (pairs.p <= options.reported_q) | _best_of_row(pairs)
+        every_p.append(pairs.p)
+        kept.append(possible)
+        candidates.append(pairs.select(possible))
+    pairs = _Pairs.joined(candidates)
+    q = benjamini_hochberg(np.concatenate(every_p), tested_pairs)[np.concatenate(kept)]
     reported = (q <= options.reported_q) | _best_of_row(pairs)
-    pairs = _Pairs(*(column[reported] for column in pairs))
+    pairs = pairs.select(reported)
     offsets = _offsets(pairs, loci, corpus, options.width)
     table = _matches_table(pairs, q[reported], offsets, loci, motifs, options.width)
     return MatchResult(
@@ -229,63 +232,6 @@ class _Loci(NamedTuple):
         return _Loci(*(column[first:last] for column in self))
 
 
-class _Silence(NamedTuple):
-    """The background, and for each feature row the part of it in which the row is silent."""
-
-    active: sparse.csr_array
-    """Bool, shape (rows, background windows)."""
-    gc: Ints
-    """G and C of each background window."""
-    held: sparse.csr_array
-    """Motifs of each background window."""
-    held_by_gc: Floats
-    """Shape (width + 1, motifs): background windows with the motif."""
-    silent_by_gc: Floats
-    """Shape (rows, width + 1): background windows in which the row is silent."""
-    kernel: Floats
-    """Shape (width + 1, width + 1): weight of a background window, 1 at equal GC."""
-    weight: Floats
-    """Shape (rows, width + 1): silent windows about each GC, weighted by the kernel."""
-
-    @classmethod
-    def of(
-        cls,
-        corpus: Corpus,
-        background: Windows,
-        activity: sparse.csr_array | sparse.csr_matrix,
-        width: int,
-    ) -> "_Silence":
-        start = corpus.offsets[background.contig] + background.start
-        gc, held = corpus.gc_of(start, width), corpus.motifs_in(start, width)
-        strata = sparse.csr_array(
-            (np.ones(len(gc)), (np.arange(len(gc)), gc)), shape=(len(gc), width + 1)
-        )
-        active = sparse.csr_array(activity, dtype=bool).T.tocsr()
-        silent = strata.sum(axis=0) - (active.astype(np.float64) @ strata).toarray()
-        grid = np.arange(width + 1) / width
-        kernel = np.exp(-0.5 * ((grid[:, None] - grid) / GC_SD) ** 2)
-        return cls(
-            active=active,
-            gc=gc,
-            held=held,
-            held_by_gc=(strata.T @ held).toarray(),
-            silent_by_gc=silent,
-            kernel=kernel,
-            weight=silent @ kernel,
-        )
-
-    @property
-    def rows(self) -> int:
-        """Feature rows."""
-        return int(self.silent_by_gc.shape[0])
-
-    @property
-    def windows(self) -> Floats:
-        """Windows in which each row is silent."""
-        total: Floats = self.silent_by_gc.sum(axis=1)
-        return total
-
-
 class _Pairs(NamedTuple):
     """Feature rows and motifs that meet at least once, as columns."""
 
@@ -296,8 +242,17 @@ class _Pairs(NamedTuple):
     expected: Floats
     p: Floats
 
+    @classmethod
+    def joined(cls, parts: Sequence["_Pairs"]) -> "_Pairs":
+        columns: list[NDArray[Any]] = [np.concatenate(c) for c in zip(*parts, strict=True)]
+        return cls(*columns)
 
-def _foreground(peaks: pa.Table, corpus: Corpus, silence: _Silence, options: MatchOptions) -> _Loci:
+    def select(self, chosen: NDArray[np.bool_]) -> "_Pairs":
+        columns: list[NDArray[Any]] = [column[chosen] for column in self]
+        return _Pairs(*columns)
+
+
+def _foreground(peaks: pa.Table, corpus: Corpus, silence: Silence, options: MatchOptions) -> _Loci:
     column = {name: peaks[name].to_numpy() for name in ("feature", "strand", "contig", "position")}
     row = 2 * column["feature"].astype(np.int64) + (column["strand"] < 0)
     if row.size and row.max() >= silence.rows:
@@ -336,14 +291,14 @@ def _first_copies(loci: _Loci, corpus: Corpus) -> NDArray[np.bool_]:
     return first
 
 
-def _test_block(rows: Ints, loci: _Loci, corpus: Corpus, silence: _Silence, width: int) -> _Pairs:
+def _test_block(rows: Ints, loci: _Loci, corpus: Corpus, silence: Silence, width: int) -> _Pairs:
     """Counts, expectations and p of some rows; pairs without a hit, whose p is 1, are left out."""
     local = np.searchsorted(rows, loci.row)
     n = np.bincount(local, minlength=len(rows)).astype(np.float64)
     held = corpus.motifs_in(loci.start, width).tocoo()
     cells = local[held.row] * corpus.motifs + held.col
     hits = np.bincount(cells, minlength=len(rows) * corpus.motifs).reshape(len(rows), -1)
-    expected, windows = _expected(rows, local, loci.gc, silence)
+    expected, windows = silence.expected(rows, local, loci.gc)
     row, motif = np.nonzero(hits)
     pairs = _Pairs(
         row=rows[row],
@@ -359,27 +314,6 @@ def _test_block(rows: Ints, loci: _Loci, corpus: Corpus, silence: _Silence, widt
     seen = pairs.expected[small] / pairs.n[small] * windows[row[small]]
     p[small] = predictive_tail(pairs.hits[small], pairs.n[small], seen, windows[row[small]])
     return pairs._replace(p=p)
-
-
-def _expected(rows: Ints, local: Ints, gc: Ints, silence: _Silence) -> tuple[Floats, Floats]:
-    """Expected loci with each motif, shape (rows, motifs), and background windows behind it.
-
-    Each locus takes the kernel-weighted mean over the silent windows; so each silent window has one
-    weight per row that depends on its GC only. All windows are summed by GC first, then those in
-    which the row is active are taken out. Of weights w the effective number of windows is
-    ``sum(w)**2 / sum(w**2)`` (Kish).
-    """
-    bins = silence.kernel.shape[0]
-    loci = np.bincount(local * bins + gc, minlength=len(rows) * bins).reshape(-1, bins)
-    weight = silence.weight[rows]
-    by_gc = np.divide(loci, weight, out=np.zeros_like(weight), where=loci > 0) @ silence.kernel
-    active = silence.active[rows].astype(np.float64)
-    taken = np.repeat(np.arange(len(rows)), np.diff(active.indptr))
-    active.data = by_gc[taken, silence.gc[active.indices]]
-    expected: Floats = by_gc @ silence.held_by_gc - (active @ silence.held).toarray()
-    spread = (by_gc**2 * silence.silent_by_gc[rows]).sum(axis=1)
-    windows: Floats = loci.sum(axis=1) ** 2 / spread
-    return expected, windows
 
 
 def _best_of_row(pairs: _Pairs) -> NDArray[np.bool_]:
@@ -439,7 +373,7 @@ def _matches_table(
     missed, unexpected = pairs.n - pairs.hits, pairs.n - pairs.expected
     odds = (pairs.hits + 0.5) * (unexpected + 0.5) / ((missed + 0.5) * (pairs.expected + 0.5))
     order = np.lexsort((pairs.motif, pairs.row, pairs.p, q))
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "feature": (pairs.row // 2).astype(np.uint32),
         "strand": (1 - 2 * (pairs.row % 2)).astype(np.int8),
         "matrix_id": np.array([motif.matrix_id for motif in motifs], dtype=object)[pairs.motif],

@@ -153,6 +153,7 @@ class _Placed(NamedTuple):
     name: str
     identifier: str
     open_start: bool
+    pseudo: bool
 
 
 def genes_of_record(record: Any, contig: int, models: GeneModels) -> None:
@@ -180,9 +181,12 @@ def genes_of_record(record: Any, contig: int, models: GeneModels) -> None:
                 by_kind["transcript" if kind in _TRANSCRIPTS else kind].append(placed)
     found = _transcripts(by_kind["transcript"], by_kind["CDS"], contig)
     models.transcripts += found
+    if by_kind["gene"]:
+        genes = [(_extent(gene.exons), gene.strand, gene.name) for gene in by_kind["gene"]]
+    else:
+        genes = [(_extent(one.exons), one.strand, one.name) for one in found]
     models.rows += [
-        Row(contig, *_extent(gene.exons), gene.strand, "gene", gene.name, "")
-        for gene in by_kind["gene"] or by_kind["transcript"] + by_kind["CDS"]
+        Row(contig, *extent, strand, "gene", name, "") for extent, strand, name in genes
     ]
     known = {
         (row.kind, row.start, row.end)
@@ -232,6 +236,7 @@ def _placed(feature: SeqFeature, length: int, record: str) -> _Placed | str:
         next(filter(None, names), ""),
         next(filter(None, identifiers), ""),
         open_start=type(first).__name__ in {"BeforePosition", "AfterPosition"},
+        pseudo=not {"pseudo", "pseudogene"}.isdisjoint(feature.qualifiers),
     )
 
 
@@ -267,7 +272,14 @@ def _transcripts(
 
 def _transcript(placed: _Placed, cds: tuple[Interval, ...], contig: int) -> Transcript:
     return Transcript(
-        contig, placed.strand, placed.name, placed.identifier, placed.exons, cds, placed.open_start
+        contig,
+        placed.strand,
+        placed.name,
+        placed.identifier,
+        placed.exons,
+        cds,
+        open_start=placed.open_start,
+        spliced=not (placed.pseudo and placed.kind == "CDS"),
     )
 
 

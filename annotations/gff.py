@@ -16,18 +16,9 @@ from annotations.transcripts import GeneModels, Interval, Row, Transcript, merge
 
 _GTF_ATTRIBUTE = re.compile(r'([\w.-]+) +(?:"([^"]*)"|([^";\s]+))')
 _GTF_KEYS = frozenset({"gene_id", "gene_name", "gene", "transcript_id"})
-_GFF3_KEYS = frozenset(
-    {
-        "ID",
-        "Parent",
-        "Name",
-        "gene",
-        "locus_tag",
-        "exception",
-        "start_range",
-        "end_range",
-        "Is_circular",
-    }
+_GFF3_ATTRIBUTE = re.compile(
+    r"(?:^|;) *(ID|Parent|Name|gene|locus_tag|exception|pseudo|start_range|end_range|Is_circular)="
+    r"([^;]*)"
 )
 _GFF3_UTR = frozenset({"five_prime_UTR", "three_prime_UTR", "UTR"})
 _GTF_UTR = frozenset({"UTR", "5UTR", "3UTR", "five_prime_utr", "three_prime_utr"})
@@ -82,20 +73,18 @@ def _entries(
 
 
 def _gff3_attributes(text: str, number: int) -> dict[str, str]:
-    attributes = {}
-    for part in text.split(";"):
-        if not part.strip() or part == ".":
-            continue
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise FormatError(
-                f"line {number}: an attribute of GFF3 is written key=value, got {part[:40]!r}"
-            )
-        key = key.strip()
-        if key in _GFF3_KEYS:
-            # A list keeps its commas encoded until it is split.
-            attributes[key] = value if key == "Parent" else unquote(value)
-    return attributes
+    """The attributes that are used, decoded; `Parent` keeps its commas encoded until split.
+
+    Other attributes are not looked at: files in use have free text with bare semicolons there.
+    """
+    if "=" not in text and text.strip() not in {"", "."}:
+        raise FormatError(
+            f"line {number}: an attribute of GFF3 is written key=value, got {text[:40]!r}"
+        )
+    return {
+        key: value if key == "Parent" else unquote(value)
+        for key, value in _GFF3_ATTRIBUTE.findall(text)
+    }
 
 
 def _gtf_attributes(text: str) -> dict[str, str]:
@@ -138,6 +127,8 @@ class _Parts:
                 tuple(exons),
                 cds,
                 open_start=any(_is_open(piece, outermost) for piece in self.itself + pieces),
+                spliced=bool(self.exons)
+                or all(piece.attributes.get("pseudo") != "true" for piece in self.cds),
             )
         )
 

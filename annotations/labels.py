@@ -25,6 +25,7 @@ KINDS = (
     "exon",
     "intron",
     "gene",
+    "region",
 )
 """Gene parts, the most specific first: a peak in several is counted under the first of them."""
 

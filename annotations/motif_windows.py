@@ -122,13 +122,13 @@ def background_windows(
     """
     random = np.random.default_rng(seed)
     contigs, starts = [], []
-    for contig, codes in enumerate(sequences):
+    for number, codes in enumerate(sequences):
         spare = len(codes) % width
         first = int(random.integers(0, spare + 1)) if len(codes) >= width else len(codes)
         tiles = np.arange(first, len(codes) - width + 1, width, dtype=np.int64)
         unknown = running_count(codes > 3)
         tiles = tiles[unknown[tiles + width] == unknown[tiles]]
-        contigs.append(np.full(len(tiles), contig, dtype=np.uint32))
+        contigs.append(np.full(len(tiles), number, dtype=np.uint32))
         starts.append(tiles)
     contig = np.concatenate([*contigs, np.empty(0, np.uint32)])
     start = np.concatenate([*starts, np.empty(0, np.int64)])

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -72,7 +72,7 @@ def check_columns(table: pa.Table, schema: pa.Schema, *, what: str) -> None:
             raise FormatError(f"{what} must have no nulls in column {field.name}")
 
 
-def column(table: pa.Table, name: str) -> NDArray[np.generic]:
+def column(table: pa.Table, name: str) -> NDArray[Any]:
     """A column without nulls as an array; no copy where the table has one chunk.
 
     Parameters

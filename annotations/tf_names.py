@@ -17,7 +17,7 @@ _GREEK_PATTERN: Final = re.compile("|".join(sorted(_GREEK, key=len, reverse=True
 
 
 def loose_name(text: str) -> str:
-    """A name without case and punctuation, Greek letters as one Latin letter.
+    """A name without case and the punctuation of names, Greek letters as one Latin letter.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def loose_name(text: str) -> str:
     ('cebpa', 'nfkb', 'nkx25')
     """
     latin = _GREEK_PATTERN.sub(lambda match: _GREEK[match.group()], text.casefold())
-    return re.sub(r"[^a-z0-9]", "", latin)
+    return re.sub(r"[-_.,/()\s]", "", latin)
 
 
 _VERTEBRATES: Final[dict[str, tuple[str, ...]]] = {

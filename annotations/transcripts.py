@@ -74,6 +74,9 @@ class Transcript(NamedTuple):
     """Coding pieces, stop codon included; empty if not coding."""
     open_start: bool = False
     """Whether the source says that the 5' end lies further out."""
+    spliced: bool = True
+    """Whether gaps between the exons are introns. In a pseudogene of which only coding pieces are
+    annotated they are what broke it, such as an insertion element."""
 
 
 class Row(NamedTuple):
@@ -144,7 +147,7 @@ def transcript_rows(transcript: Transcript) -> Iterator[Row]:
     for coding in merged(transcript.cds):
         yield row(coding, "CDS")
     for (_, start), (end, _) in pairwise(blocks):
-        if end - start < MIN_INTRON:
+        if end - start < MIN_INTRON or not transcript.spliced:
             continue
         yield row((start, end), "intron")
         if transcript.strand:

@@ -96,7 +96,11 @@ class Settings:
         _set(self, "data_dir", data_dir)
         _set(self, "database_url", self.database_url or f"sqlite:///{data_dir / 'saetrack.db'}")
         _set(self, "broker_url", self.broker_url or "filesystem://")
-        models_dirs = self.models_dirs or (self.bundled_models, data_dir / "models")
+        models_dirs = self.models_dirs or (
+            # a checkout without weights has no such folder
+            *([self.bundled_models] if self.bundled_models.is_dir() else []),
+            data_dir / "models",
+        )
         _set(self, "models_dirs", tuple(path.expanduser().resolve() for path in models_dirs))
         for name, least, most in (
             ("port", 0, 65535),
@@ -159,6 +163,7 @@ class Settings:
             self.upload_dir,
             self.cache_dir,
             self.broker_dir,
+            self.data_dir / "models",
         ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -117,10 +117,12 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A session that only reads and never waits for a writer."""
+    """A session that only reads and never waits for a writer.
+
+    What it has read stays readable after its end.
+    """
     with Session(engine.execution_options(reading=True), expire_on_commit=False) as session:
         yield session
-        session.rollback()
 
 
 def database_time(session: Session) -> float:

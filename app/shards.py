@@ -16,9 +16,8 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from annotations.options import RunOptions
-from annotations.types import Span
 from app.broker import queue_name
+from app.claims import ClaimedShard, describe_claim
 from app.config import Settings
 from app.database import now
 from app.models import (
@@ -26,44 +25,13 @@ from app.models import (
     TERMINAL_STATES,
     Computation,
     Shard,
-    ShardKind,
     State,
     Worker,
 )
-from app.storage import Manifest, StoredFile, manifest_from_json, manifest_to_json
+from app.storage import StoredFile, manifest_to_json
 
 MESSAGES_PER_WORKER = 2
 """Messages kept in flight for each live worker: one at work, one waiting."""
-
-
-class ClaimedShard(NamedTuple):
-    """A shard that a worker holds, with all it needs to know to do the work."""
-
-    id: int
-    computation_id: str
-    kind: ShardKind
-    position: int
-    spans: tuple[Span, ...]
-    """Bases to own; empty for a merge."""
-    bases: int
-    """Bases of the spans; for a merge, of the whole computation."""
-    attempt: int
-    """1 for the first."""
-    owner: str
-    token: str
-    """Proof of this one claim."""
-    prefix: str
-    """Folder in the storage for the results of this claim alone; delete it if `finish` says no."""
-    dictionary_id: str
-    options: RunOptions
-    parameters: dict[str, Any]
-    """What the computation's digest is the hash of."""
-    lengths: tuple[int, ...]
-    """Bases of each contig."""
-    inputs: Manifest
-    """`sequences.fa`, its index `sequences.fa.fai`, and `genes.parquet` if there are genes."""
-    shard_results: tuple[Manifest, ...]
-    """For a merge: result files of every encode shard, in order."""
 
 
 class Due(NamedTuple):
@@ -137,38 +105,7 @@ def claim(session: Session, shard_id: int, owner: str, settings: Settings) -> Cl
         .where(Computation.id == computation.id, Computation.state == "QUEUED")
         .values(state="INITIALIZING", started_at=func.coalesce(Computation.started_at, now()))
     )
-    return _describe(session, shard, computation)
-
-
-def _describe(session: Session, shard: Shard, computation: Computation) -> ClaimedShard:
-    """What a worker needs to know of a shard it has just claimed."""
-    is_merge = shard.kind == "merge"
-    folder = "result" if is_merge else "shards"
-    done: Sequence[dict[str, Any] | None] = []
-    if is_merge:
-        done = session.scalars(
-            select(Shard.results)
-            .where(Shard.computation_id == computation.id, Shard.kind == "encode")
-            .order_by(Shard.position)
-        ).all()
-    return ClaimedShard(
-        id=shard.id,
-        computation_id=computation.id,
-        kind=cast(ShardKind, shard.kind),
-        position=shard.position,
-        spans=tuple(Span(*span) for span in shard.spans),
-        bases=shard.bases,
-        attempt=shard.attempts,
-        owner=str(shard.lease_owner),
-        token=str(shard.lease_token),
-        prefix=f"{computation.prefix}/{folder}/{shard.position}-{shard.lease_token}",
-        dictionary_id=computation.dictionary_id,
-        options=RunOptions.from_json(computation.parameters["options"]),
-        parameters=computation.parameters,
-        lengths=tuple(computation.lengths),
-        inputs=manifest_from_json(computation.inputs),
-        shard_results=tuple(manifest_from_json(files or {}) for files in done),
-    )
+    return describe_claim(session, shard, computation)
 
 
 def renew(

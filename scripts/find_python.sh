@@ -21,7 +21,8 @@ for name in "${candidates[@]}"; do
     echo "Type:  apt-get install python3-venv      (or python$version-venv), as root, then run make again." >&2
     exit 1
   fi
-  echo "$path"
+  # Inside an activated environment, or a make that has put .venv first: the Python it was made from.
+  "$path" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)'
   exit 0
 done
 

@@ -4,13 +4,13 @@
 # pybedtools calls the program bedtools, which no Python package carries. In this order:
 #   1. already on PATH or in VENV/bin: nothing to do;
 #   2. root: apt-get install bedtools;
-#   3. not root (or SAETRACK_BEDTOOLS=local): download Debian's package, unpack it into VENV/bedtools
+#   3. not root (or BEDTOOLS_INSTALL=local): download Debian's package, unpack it into VENV/bedtools
 #      and link VENV/bin/bedtools to it. Nothing outside VENV changes;
 #   4. otherwise say what to type, and fail.
 set -euo pipefail
 
 venv="${1:-.venv}"
-mode="${SAETRACK_BEDTOOLS:-auto}"
+mode="${BEDTOOLS_INSTALL:-auto}"
 
 works() { "$1" --version 2>/dev/null | grep -q '^bedtools v'; }
 
@@ -24,7 +24,7 @@ give_up() {
 
 case "$mode" in
   auto | local) ;;
-  *) give_up "SAETRACK_BEDTOOLS is '$mode'; allowed: auto, local" ;;
+  *) give_up "BEDTOOLS_INSTALL is '$mode'; allowed: auto, local" ;;
 esac
 
 if [ -x "$venv/bin/bedtools" ] && works "$venv/bin/bedtools"; then exit 0; fi

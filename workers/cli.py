@@ -83,7 +83,7 @@ def cli() -> None:
       saetrack serve
 
     SAETRACK_DEBUG=1 shows the stack trace of an error.
-    """  # noqa: D301 - click reads \b
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,23 +21,18 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from annotations.activations import (
-    Activations,
-    as_stored,
-    concatenate,
-    owned_mask,
-    select,
-    to_stretches,
-    write_stretches,
-)
+from annotations.activations import write_stretches
+from annotations.active_bases import Activations, concatenate, owned_mask, select
 from annotations.cards import DictionaryCard
 from annotations.errors import CoordinateError
 from annotations.options import Strands
 from annotations.peaks import RADIUS, FeatureStatistics, find_peaks
 from annotations.sequences import encode_bases, open_fasta, reverse_complement
+from annotations.stretches import as_stored, to_stretches
 from annotations.types import Span, Strand
 from annotations.windows import grid, read_spans
 from workers.device import is_out_of_memory
+from workers.registry import SparseWindows
 
 N_CODE = 4
 """Code of a base that is not A, C, G or T, and of padding."""
@@ -47,19 +42,6 @@ class Canceled(Exception):  # noqa: N818 - an event, not an error
     """Raised by a progress callback to stop the work; nothing in the pipeline catches it."""
 
 
-class Sparse(NamedTuple):
-    """Active features of a batch of windows, one row each."""
-
-    window: NDArray[np.int64]
-    """Row of the batch."""
-    position: NDArray[np.int64]
-    """Column of the batch: base in the window as it was read."""
-    feature: NDArray[np.int64]
-    """Index of the feature."""
-    value: NDArray[np.float32]
-    """Activation."""
-
-
 class WindowEncoder(Protocol):
     """What the pipeline needs of `workers.registry.Encoder`."""
 
@@ -67,10 +49,8 @@ class WindowEncoder(Protocol):
     def dictionary(self) -> DictionaryCard:
         """Card of the dictionary; its `stride` and `context` make the window grid."""
 
-    def activations_of(
-        self, codes: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Window, position, feature and value of every active feature of codes [batch, length]."""
+    def activations_of(self, codes: NDArray[np.uint8]) -> SparseWindows:
+        """Active features at every base of windows of codes, shape [batch, length]."""
 
 
 class Window(NamedTuple):
@@ -146,6 +126,7 @@ def run_shard(
             spans, lengths, stride=card.stride, context=card.context, strands=strands
         )
         total = sum(window.cell[1] - window.cell[0] for window in windows)
+        known = sum(_known_bases(source.fetch(str(c), s, e)) for c, s, e in spans)
         owned_bases = sum(span.length for span in spans)
         done = 0
 
@@ -172,6 +153,7 @@ def run_shard(
     )
     write_stretches(to_stretches(active), result.activations)
     pq.write_table(find_peaks(found, spans), result.peaks)
+    scanned = {1: known, -1: known} if strands == "both" else {1: known}
     statistics = FeatureStatistics.of(active, n_features=card.d_sae, scanned=scanned)
     pq.write_table(statistics.to_table(), result.statistics)
     return result
@@ -270,7 +252,7 @@ def encode_windows(
     *,
     width: int,
     batch: int,
-) -> Iterator[tuple[Sequence[Window], Sparse]]:
+) -> Iterator[tuple[Sequence[Window], SparseWindows]]:
     """Encode windows in batches of one fixed shape, halving the batch when memory runs out.
 
     Parameters
@@ -290,7 +272,7 @@ def encode_windows(
     ------
     group : sequence of Window
         The windows of a batch.
-    rows : Sparse
+    rows : SparseWindows
         Their active features; `window` indexes `group`.
     """
     at = 0
@@ -301,7 +283,7 @@ def encode_windows(
             bases = codes_of(window)
             codes[row, : len(bases)] = bases if window.strand == "+" else reverse_complement(bases)
         try:
-            rows = Sparse(*encoder.activations_of(codes))
+            rows = encoder.activations_of(codes)
         except (RuntimeError, MemoryError) as error:
             if batch == 1 or not is_out_of_memory(error):
                 raise
@@ -311,14 +293,14 @@ def encode_windows(
         yield group, rows
 
 
-def place(group: Sequence[Window], rows: Sparse) -> Activations:
+def place(group: Sequence[Window], rows: SparseWindows) -> Activations:
     """Move the active bases of a batch to forward coordinates, those of the cells alone.
 
     Parameters
     ----------
     group : sequence of Window
         The windows of the batch.
-    rows : Sparse
+    rows : SparseWindows
         Their active features, by window and base in the window as it was read.
 
     Returns
@@ -340,3 +322,8 @@ def place(group: Sequence[Window], rows: Sparse) -> Activations:
         position=position[kept],
         value=rows.value[kept].astype(np.float32, copy=False),
     )
+
+
+def _known_bases(sequence: bytes) -> int:
+    """Bases that are A, C, G or T; only these can be active."""
+    return int((encode_bases(sequence) != N_CODE).sum())

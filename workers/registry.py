@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from annotations.cards import (
-    MODEL_FILE,
     SAE_WEIGHTS,
     DictionaryCard,
     ModelCard,
     file_sha256,
-    read_model_card,
+    find_cards,
 )
 from annotations.errors import CoordinateError, WeightsError
 from annotations.sequences import encode_bases, reverse_complement
@@ -119,7 +118,7 @@ def open_dictionary(
     card : DictionaryCard
         As `annotations.cards.find_cards` found it.
     roots : sequence of Path
-        Models folders; the first that holds the dictionary is used.
+        Models folders, as for `annotations.cards.find_cards`.
     device : torch.device, optional
         Where to compute; the CPU unless told.
 
@@ -134,19 +133,20 @@ def open_dictionary(
         If a file is missing, its sha256 is not the card's, the weights do not fit
         their card, or the canary does not give its activations.
     FormatError
-        If the model's card is not valid.
+        If a card in the models folders is not valid.
+    OptionError
+        If a models folder does not exist.
     """
     device = device or torch.device("cpu")
-    folder = _folder_of(card, roots)
-    model_card = read_model_card(folder.parent / MODEL_FILE)
+    folder, model_card, model_folder = _locate(card, roots)
     if model_card.sha256 != card.model_sha256:
         raise WeightsError(
             f"dictionary {card.id!r} reads model weights {card.model_sha256[:12]}…, but model "
             f"{model_card.id!r} has {model_card.sha256[:12]}…; install the two that belong together"
         )
-    _verify(folder.parent / model_card.weights, model_card.sha256)
+    _verify(model_folder / model_card.weights, model_card.sha256)
     _verify(folder / SAE_WEIGHTS, card.sha256)
-    state = read_safetensors(folder.parent / model_card.weights, device)
+    state = read_safetensors(model_folder / model_card.weights, device)
     language_model = load_language_model(model_card, state)
     coder = load_sae_lens(folder).to(device)
     _check_fit(card, language_model, coder)
@@ -190,8 +190,8 @@ def write_canary(card: DictionaryCard, encoder: Encoder, sequence: str) -> dict[
     values = _read_both_strands(encoder, sequence)
     if not values:
         raise WeightsError(
-            f"no feature of dictionary {card.id!r} is active on the canary's {len(sequence)} bases; "
-            "use a longer sequence or check the gate"
+            f"no feature of dictionary {card.id!r} is active on the canary's {len(sequence)} "
+            "bases; use a longer sequence or check the gate"
         )
     largest = sorted(values.items(), key=lambda item: (-item[1], item[0]))[:CANARY_ACTIVATIONS]
     return {
@@ -241,16 +241,18 @@ def _read_both_strands(encoder: Encoder, sequence: str) -> dict[tuple[int, Stran
     return values
 
 
-def _folder_of(card: DictionaryCard, roots: Sequence[Path]) -> Path:
-    for root in roots:
-        folder = root / card.model_id / card.id
-        if folder.is_dir():
-            return folder
-    searched = ", ".join(str(root) for root in roots) or "none"
-    raise WeightsError(
-        f"the folder {card.model_id}/{card.id} of dictionary {card.id!r} is in none of the models "
-        f"folders ({searched}); install it there or name its folder"
-    )
+def _locate(card: DictionaryCard, roots: Sequence[Path]) -> tuple[Path, ModelCard, Path]:
+    """Folder of the dictionary, card of its model, folder of its model."""
+    cards = find_cards(roots)
+    try:
+        model = cards.model(card.model_id)
+        return cards.folder(card), model, cards.folder(model)
+    except LookupError as error:
+        searched = ", ".join(str(root) for root in roots) or "none"
+        raise WeightsError(
+            f"dictionary {card.id!r} or its model {card.model_id!r} is in none of the models "
+            f"folders ({searched}); install both there or name their folder"
+        ) from error
 
 
 def _verify(path: Path, expected: str) -> None:
@@ -259,21 +261,21 @@ def _verify(path: Path, expected: str) -> None:
     found = file_sha256(path)
     if found != expected:
         raise WeightsError(
-            f"{path} has the sha256 {found[:12]}…, but its card says {expected[:12]}…; the file was "
-            "altered or cut: fetch it again"
+            f"{path} has the sha256 {found[:12]}…, but its card says {expected[:12]}…; the file "
+            "was altered or cut: fetch it again"
         )
 
 
 def _check_fit(card: DictionaryCard, model: LanguageModel, coder: SparseCoder) -> None:
     if (coder.d_in, coder.n_features) != (card.d_in, card.d_sae):
         raise WeightsError(
-            f"dictionary {card.id!r} has {coder.d_in} channels and {coder.n_features} features, but "
-            f"its card says {card.d_in} and {card.d_sae}"
+            f"dictionary {card.id!r} has {coder.d_in} channels and {coder.n_features} features, "
+            f"but its card says {card.d_in} and {card.d_sae}"
         )
     if coder.gate != card.gate:
         raise WeightsError(
-            f"dictionary {card.id!r} has the gate {coder.gate!r}, but only {card.gate!r} is served: "
-            "calibrate a threshold and save it as jumprelu"
+            f"dictionary {card.id!r} has the gate {coder.gate!r}, but only {card.gate!r} is "
+            "served: calibrate a threshold and save it as jumprelu"
         )
     if coder.d_in != model.width or not 0 <= card.layer <= model.n_blocks:
         raise WeightsError(

@@ -345,7 +345,7 @@ def save_sae_lens(
     }
     if coder.gate == "jumprelu":
         tensors["threshold"] = coder._floor().cpu().contiguous()
-    config = {
+    config: dict[str, Any] = {
         "architecture": coder.gate,
         "d_in": coder.d_in,
         "d_sae": coder.n_features,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from annotations.cards import (
@@ -79,7 +80,7 @@ def make_tiny_models(root: Path, seed: int = 0) -> Path:
 
 def make_tiny_tree(seed: int = 0) -> PairedTree:
     """A tiny paired-strand tree whose weights depend on the seed alone."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PairedTree(TINY).requires_grad_(False).eval()
 
@@ -87,9 +88,7 @@ def make_tiny_tree(seed: int = 0) -> PairedTree:
 def make_tiny_coder(model: PairedTree, seed: int = 0) -> SparseCoder:
     """A random coder with one threshold, at which `ACTIVE_SHARE` of latents are active."""
     draw = torch.Generator().manual_seed(seed + 1)
-    decoder = torch.nn.functional.normalize(
-        torch.randn(FEATURES, TINY.width, generator=draw), dim=1
-    )
+    decoder = F.normalize(torch.randn(FEATURES, TINY.width, generator=draw), dim=1)
     codes = torch.randint(0, 4, (4, 256), generator=draw, dtype=torch.uint8)
     sample = PairedTreeReader(model).activations(codes, LAYER)[:, 16:].flatten(0, 1)
     mean = sample.mean(0)

@@ -17,7 +17,7 @@ from annotations.cards import (
 )
 from annotations.errors import StateError
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig, load_paired_tree
-from workers.registry import open_dictionary_folder, write_canary
+from workers.registry import open_dictionary, write_canary
 from workers.sae import SparseCoder, fold_whitening, save_sae_lens
 from workers.training.sae import SaeTraining, TrainedSae
 
@@ -146,8 +146,8 @@ def write_dictionary(
         training=asdict(settings),
     )
     write_card(card, folder)
-    encoder = open_dictionary_folder(folder)
-    card = replace(card, canary=write_canary(encoder, CANARY_SEQUENCE))
+    encoder = open_dictionary(card, [folder.parent.parent])
+    card = replace(card, canary=write_canary(card, encoder, CANARY_SEQUENCE))
     write_card(card, folder)
     return card
 

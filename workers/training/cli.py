@@ -1,6 +1,7 @@
 """`saetrack train`: make a language model, its dictionary and their measured figures."""
 
 import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,6 @@ def figures(
     from workers.training.fidelity import measure_fidelity
     from workers.training.genomes import GenomeSpec
     from workers.training.grids import encode, grid_agreement
-    from workers.training.timing import seconds_of
 
     torch.set_num_threads(threads)
     cards = find_cards([models])
@@ -234,11 +234,13 @@ def figures(
     )
     coder = load_sae_lens(cards.folder(card))
     fidelity = measure_fidelity(model, coder, card.layer, held_out.bases, ~held_out.coding)
-    encoder = open_dictionary(card, cards)
+    encoder = open_dictionary(card, [models])
     piece = held_out.bases[: 64 * card.stride]
     contexts = sorted({0, 8, 16, card.context // 2, card.context, 2 * card.context})
     curve = grid_agreement(encoder, piece, contexts=contexts)
-    taken = seconds_of(lambda: encode(encoder, piece, context=card.context))
+    begin = time.perf_counter()
+    encode(encoder, piece, context=card.context)
+    taken = time.perf_counter() - begin
     measured = {
         "contig": contig,
         "fidelity_noncoding": asdict(fidelity),

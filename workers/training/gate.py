@@ -31,6 +31,7 @@ from workers.training.genomes import (
     mask_of,
     read_bed,
     read_genome,
+    text_lines,
 )
 
 CORE_BITS = 0.6
@@ -297,7 +298,7 @@ def read_locations(path: Path) -> dict[str, dict[str, NDArray[np.int64]]]:
         If a line has no name column.
     """
     places: dict[str, dict[str, list[int]]] = {}
-    for number, line in texttext_lines(path):
+    for number, line in text_lines(path):
         field = line.split("\t")
         if len(field) < 4 or not (field[1].isdigit() and field[2].isdigit()):
             raise FormatError(f"line {number} of {path.name} is not BED with a name column")

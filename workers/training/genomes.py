@@ -64,8 +64,15 @@ class AnnotatedContig(NamedTuple):
     """Where a base counts as coding, shape (length,)."""
 
 
-def read_spec(path: Path) -> list[GenomeSpec]:
+def read_spec(path: Path, *, root: Path | None = None) -> list[GenomeSpec]:
     """Genomes of a spec file, in its order.
+
+    Parameters
+    ----------
+    path : Path
+        The spec file.
+    root : Path, optional
+        Folder its paths start from; the folder of the spec file unless told.
 
     Raises
     ------
@@ -81,10 +88,10 @@ def read_spec(path: Path) -> list[GenomeSpec]:
         raise FormatError(
             f"{path.name} must hold [[genome]] tables and nothing else, got {sorted(content)}"
         )
-    return [_spec(entry, path) for entry in entries]
+    return [_spec(entry, path, root or path.parent) for entry in entries]
 
 
-def _spec(entry: dict[str, Any], path: Path) -> GenomeSpec:
+def _spec(entry: dict[str, Any], path: Path, root: Path) -> GenomeSpec:
     allowed_keys = {"fasta", "species", "allowed", "annotation", "exclude"}
     unknown = set(entry) - allowed_keys
     species, exclude = entry.get("species"), entry.get("exclude", [])
@@ -101,7 +108,7 @@ def _spec(entry: dict[str, Any], path: Path) -> GenomeSpec:
             f"each [[genome]] of {path.name} needs fasta (a path) and species (0 to 255) and may "
             f"have allowed, annotation (paths) and exclude (a list of names); got {entry}"
         )
-    resolved = {key: path.parent / text for key, text in paths.items()}
+    resolved = {key: root / text for key, text in paths.items()}
     return GenomeSpec(
         resolved["fasta"],
         species,

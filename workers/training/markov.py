@@ -6,7 +6,10 @@ where n_j(c b) counts the (j + 1)-mers of the training sequence, c is the j
 bases before b, c' is c without its first base, and p_{-1} = 1/4. This is
 additive smoothing towards the next shorter context (the hierarchical Dirichlet
 model of MacKay and Bauman Peto 1995); with ``s`` the number of different bases
-seen after c it is Witten-Bell smoothing (Witten and Bell 1991, method C).
+seen after c it is Witten-Bell smoothing (Witten and Bell 1991, method C). On DNA
+Witten-Bell trusts long contexts far too early: trained on all of S. cerevisiae
+but chrVIII, IX, XIV and M, order 12 needs 2.38 bits per coding base of chrVIII
+with it and 1.91 with s = 64, which is therefore the default.
 """
 
 from dataclasses import dataclass
@@ -21,6 +24,9 @@ _N = 4
 _CHUNK = 1 << 21
 MAX_ORDER = 12
 """Longest context; its counts take 4 * 4**13 = 268 MB, all shorter ones a third of that."""
+
+DEFAULT_STRENGTH = 64.0
+"""Best of 4, 16, 64 and 256 for order 12 on chrVIII, and near the best for order 8."""
 
 
 class MarkovBits(NamedTuple):
@@ -81,7 +87,7 @@ def train_markov(
     counted: NDArray[np.bool_],
     *,
     order: int,
-    strength: float | None = None,
+    strength: float | None = DEFAULT_STRENGTH,
 ) -> MarkovModel:
     """Count the k-mers of a sequence and of its reverse complement.
 
@@ -93,8 +99,8 @@ def train_markov(
         Bases to be predicted; the bases of their contexts need not be counted.
     order : int
         Bases of the longest context, 0 to `MAX_ORDER`.
-    strength : float, optional
-        Weight of the shorter context in bases; Witten-Bell smoothing where left out.
+    strength : float or None
+        Weight of the shorter context in bases; Witten-Bell smoothing where None.
 
     Returns
     -------

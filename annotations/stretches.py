@@ -1,0 +1,216 @@
+"""Stretches of consecutive active bases: the table in which activations are stored.
+
+Coordinates, strand and order are those of `annotations.active_bases`.
+
+Values are float16: a relative error of at most 2**-11. `as_stored` gives the values that
+a reader of the table sees.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from annotations.active_bases import (
+    Activations,
+    check,
+    concatenate,
+    locus_index,
+    row_index,
+    sort,
+    sorting_order,
+)
+from annotations.errors import FormatError
+from annotations.tables import check_columns, column
+
+ACTIVATIONS_SCHEMA = pa.schema(
+    [
+        pa.field("feature", pa.uint32(), nullable=False),
+        pa.field("strand", pa.int8(), nullable=False),
+        pa.field("contig", pa.uint32(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field(
+            "values", pa.list_(pa.field("item", pa.float16(), nullable=False)), nullable=False
+        ),
+    ]
+)
+"""One row per stretch of consecutive active bases: `values` belong to `start`, `start` + 1, ..."""
+
+SMALLEST_VALUE = 2.0**-24
+"""Smallest float16 above 0; a smaller activation is stored as this, so that it stays active."""
+
+
+def as_stored(activations: Activations) -> Activations:
+    """The activations with the values that a reader of the stored file sees.
+
+    Parameters
+    ----------
+    activations : Activations
+        As `check` accepts them.
+
+    Returns
+    -------
+    activations : Activations
+        `value` rounded to float16 and never to 0; float32.
+    """
+    check(activations)
+    return activations._replace(value=_to_half(activations.value).astype(np.float32))
+
+
+def to_stretches(activations: Activations) -> pa.Table:
+    """Join consecutive active bases into stretches.
+
+    Parameters
+    ----------
+    activations : Activations
+        In any order.
+
+    Returns
+    -------
+    table : Table of ACTIVATIONS_SCHEMA
+        Sorted by feature, strand (+ first), contig, start; two stretches never touch.
+
+    Raises
+    ------
+    FormatError, CoordinateError
+        As `sort`.
+    """
+    ordered = sort(activations)
+    group = _same_group(ordered.feature, ordered.strand, ordered.contig)
+    joined = group & (ordered.position[1:] == ordered.position[:-1] + 1)
+    first = _group_starts(joined, len(ordered.value))
+    offsets = np.append(first, len(ordered.value)).astype(np.int32)
+    return pa.Table.from_arrays(
+        [
+            pa.array(ordered.feature[first]),
+            pa.array(ordered.strand[first]),
+            pa.array(ordered.contig[first]),
+            pa.array(ordered.position[first]),
+            _list_array(offsets, pa.array(_to_half(ordered.value))),
+        ],
+        schema=ACTIVATIONS_SCHEMA,
+    )
+
+
+def from_stretches(table: pa.Table) -> Activations:
+    """One row per active base of a table of stretches, in the table's order.
+
+    Parameters
+    ----------
+    table : Table of ACTIVATIONS_SCHEMA
+        In any order.
+
+    Returns
+    -------
+    activations : Activations
+        Values are those of the float16 the table holds.
+
+    Raises
+    ------
+    FormatError
+        If the table has other columns.
+    """
+    check_columns(table, ACTIVATIONS_SCHEMA, what="a table of activations")
+    if not table.num_rows:
+        return concatenate([])
+    sizes = stretch_sizes(table)
+    ends = np.cumsum(sizes)
+    within = np.arange(ends[-1], dtype=np.int64) - np.repeat(ends - sizes, sizes)
+    return Activations(
+        feature=np.repeat(column(table, "feature"), sizes),
+        strand=np.repeat(column(table, "strand"), sizes),
+        contig=np.repeat(column(table, "contig"), sizes),
+        position=np.repeat(column(table, "start"), sizes) + within,
+        value=_stretch_values(table).astype(np.float32),
+    )
+
+
+def stretch_sizes(table: pa.Table) -> NDArray[np.int64]:
+    """Bases in each stretch of a table of ACTIVATIONS_SCHEMA, shape (rows,)."""
+    sizes = pc.list_value_length(table.column("values")).to_numpy()
+    return np.asarray(sizes, dtype=np.int64)
+
+
+def join_touching(table: pa.Table) -> pa.Table:
+    """Sort stretches and join those that touch, as `to_stretches` would have made them.
+
+    Parameters
+    ----------
+    table : Table of ACTIVATIONS_SCHEMA
+        Stretches of several shards, in any order.
+
+    Returns
+    -------
+    table : Table of ACTIVATIONS_SCHEMA
+        The same active bases; the same table however they were cut.
+
+    Raises
+    ------
+    FormatError
+        If two stretches of a feature share a base.
+    """
+    check_columns(table, ACTIVATIONS_SCHEMA, what="a table of activations")
+    table = table.combine_chunks()
+    if not table.num_rows:
+        return ACTIVATIONS_SCHEMA.empty_table()
+    row = row_index(column(table, "feature"), column(table, "strand"))
+    order = sorting_order(row, locus_index(column(table, "contig"), column(table, "start")))
+    if order is not None:
+        table = table.take(pa.array(order)).combine_chunks()
+    feature, strand, contig = (column(table, name) for name in ("feature", "strand", "contig"))
+    start, sizes = column(table, "start"), stretch_sizes(table)
+    gap = start[1:] - (start + sizes)[:-1]
+    group = _same_group(feature, strand, contig)
+    if (group & (gap < 0)).any():
+        at = int(np.flatnonzero(group & (gap < 0))[0])
+        raise FormatError(
+            f"feature {feature[at]} has two values at base {start[at + 1]} of contig "
+            f"{contig[at]}; the shards overlap"
+        )
+    first = _group_starts(group & (gap == 0), table.num_rows)
+    bases = np.concatenate([[0], np.cumsum(sizes)])
+    offsets = np.append(bases[first], bases[-1]).astype(np.int32)
+    return pa.Table.from_arrays(
+        [
+            pa.array(feature[first]),
+            pa.array(strand[first]),
+            pa.array(contig[first]),
+            pa.array(start[first]),
+            _list_array(offsets, pa.array(_stretch_values(table))),
+        ],
+        schema=ACTIVATIONS_SCHEMA,
+    )
+
+
+def _same_group(
+    feature: NDArray[np.generic], strand: NDArray[np.generic], contig: NDArray[np.generic]
+) -> NDArray[np.bool_]:
+    """Whether each row but the first has the feature, strand and contig of the row before."""
+    return np.asarray(
+        (feature[1:] == feature[:-1]) & (strand[1:] == strand[:-1]) & (contig[1:] == contig[:-1])
+    )
+
+
+def _group_starts(joined: NDArray[np.bool_], n_rows: int) -> NDArray[np.int64]:
+    """Rows that are not joined to the row before them."""
+    if not n_rows:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.concatenate([[True], ~joined]))
+
+
+def _to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Values as float16, where none becomes 0."""
+    return np.maximum(values, np.float32(SMALLEST_VALUE)).astype(np.float16)
+
+
+def _list_array(offsets: NDArray[np.int32], values: pa.Array) -> pa.Array:
+    """Lists of float16, in the exact type of the schema."""
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), values, type=ACTIVATIONS_SCHEMA.field("values").type
+    )
+
+
+def _stretch_values(table: pa.Table) -> NDArray[np.float16]:
+    """The values of all stretches, one after the other."""
+    flat = pc.list_flatten(table.column("values"))
+    return np.asarray(flat.to_numpy(), dtype=np.float16)

@@ -1,0 +1,339 @@
+"""Tracks for genome browsers: the signal of a feature as bigWig, its peaks as BED.
+
+    stretches of one feature --signal_runs--> runs over a whole contig --write_bigwig--> .bw
+    peaks --bed_fields--> sorted BED6 lines, with short labels behind them
+
+Coordinates are 0-based and half-open on the forward strand, in BED and in bigWig. A
+bigWig holds every base of a contig it describes: where the feature is silent the value
+is an explicit 0, so that "no signal" and "not looked at" are not the same.
+"""
+
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyBigWig
+from numpy.typing import NDArray
+
+from annotations.active_bases import Activations
+from annotations.errors import CoordinateError, FormatError, OptionError, StorageError
+from annotations.peaks import PEAKS_SCHEMA
+from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
+from annotations.tables import (
+    check_columns,
+    column,
+    replacing,
+    text_of,
+    with_contig_names,
+    write_lines,
+)
+from annotations.types import STRAND_SIGNS
+
+SignalStrand = Literal["+", "-", "either"]
+"""Strand of a signal; "either" is the larger of the two at each base."""
+
+LABEL_COLUMNS = ("label", "motif", "gene")
+"""Optional columns of a table of peaks that follow the six of BED."""
+
+LABEL_LENGTH = 60
+"""Characters of a label in BED; bedtools 2.30 cuts long lines without a word."""
+
+
+class Runs(NamedTuple):
+    """Intervals of equal value that cover a contig from its first base to its last."""
+
+    start: NDArray[np.int64]
+    """First base of each run, ascending."""
+    end: NDArray[np.int64]
+    """Past the last base; equal to the start of the next run, or to the contig's length."""
+    value: NDArray[np.float32]
+    """Activation at every base of the run; 0 where silent."""
+
+
+def signal_runs(activations: Activations, length: int) -> Runs:
+    """The signal over a contig as runs of equal value, those of 0 included.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of one contig, in any order. Where two rows are at one base, the larger counts.
+    length : int
+        Bases in the contig; at least 1.
+
+    Returns
+    -------
+    runs : Runs
+        They tile ``[0, length)``; neighbours differ in value.
+
+    Raises
+    ------
+    CoordinateError
+        If an activation lies outside the contig.
+    FormatError
+        If a value is not above 0 and finite.
+    """
+    position, value = activations.position, activations.value
+    if len(position) and not (0 <= position.min() and position.max() < length):
+        raise CoordinateError(
+            f"activations must lie in [0, {length}), the contig; got positions "
+            f"{position.min()} to {position.max()}"
+        )
+    if not (np.isfinite(value).all() and (value > 0).all()):
+        raise FormatError("activations of a track must be above 0 and finite")
+    order = np.argsort(position, kind="stable")
+    base, first = np.unique(position[order], return_index=True)
+    largest = np.maximum.reduceat(value[order], first) if len(base) else value
+    # a run ends where the next active base is not its neighbour, or has another value
+    breaks = np.flatnonzero((np.diff(base) != 1) | (np.diff(largest) != 0))
+    starts = base[np.concatenate([[0], breaks + 1])] if len(base) else base
+    ends = base[np.concatenate([breaks, [len(base) - 1]])] + 1 if len(base) else base
+    values = largest[np.concatenate([[0], breaks + 1])] if len(base) else largest
+    silent_start = np.concatenate([[0], ends])
+    silent_end = np.concatenate([starts, [length]])
+    silent = silent_start < silent_end
+    start = np.concatenate([starts, silent_start[silent]])
+    end = np.concatenate([ends, silent_end[silent]])
+    order = np.argsort(start)
+    value = np.concatenate([values, np.zeros(int(silent.sum()), dtype=np.float32)])
+    return Runs(start[order].astype(np.int64), end[order].astype(np.int64), value[order])
+
+
+def write_bigwig(
+    path: Path,
+    stretches: pa.Table,
+    names: Sequence[str],
+    lengths: Sequence[int],
+    *,
+    contigs: Sequence[int] | None = None,
+    strand: SignalStrand = "either",
+) -> None:
+    """Write the signal of one feature as bigWig, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Made or replaced; its folder exists.
+    stretches : Table of ACTIVATIONS_SCHEMA
+        Of one feature, as `annotations.activations.read_feature` returns them; no rows give
+        a signal of 0.
+    names : sequence of str
+        Names of all contigs of the submission, in order: the header of the file.
+    lengths : sequence of int
+        Bases in each of them.
+    contigs : sequence of int, optional
+        Indices of the contigs to describe; all by default. Of the others the file holds no
+        data, only their name and length.
+    strand : {"+", "-", "either"}
+        Which strand's activations; "either" is the larger of the two at each base.
+
+    Raises
+    ------
+    CoordinateError
+        If a stretch lies outside its contig, or a contig does not exist.
+    FormatError
+        If the stretches are of several features, a value is not above 0 and finite, or names
+        are missing, doubled or hold white space.
+    OptionError
+        If `strand` is none of the three or `contigs` is empty.
+    StorageError
+        If the file cannot be written whole.
+    """
+    if strand not in get_args(SignalStrand):
+        raise OptionError(f"strand must be one of +, - and either, got {strand!r}")
+    check_columns(stretches, ACTIVATIONS_SCHEMA, what="the stretches of a track")
+    _check_names(names)
+    if len(names) != len(lengths) or min(lengths) < 1:
+        raise CoordinateError(
+            f"each of {len(names)} contigs must have a length of at least 1, got {len(lengths)} "
+            f"lengths, the smallest {min(lengths, default=0)}"
+        )
+    features = pc.unique(stretches.column("feature")).to_pylist()
+    if len(features) > 1:
+        raise FormatError(f"a track shows one feature, got stretches of {len(features)}")
+    chosen = range(len(names)) if contigs is None else sorted(set(contigs))
+    if not chosen or chosen[0] < 0 or chosen[-1] >= len(names):
+        raise OptionError(
+            f"contigs must be one or more indices from 0 to {len(names) - 1}, got {list(chosen)}"
+        )
+    _check_contigs(stretches, len(names))
+    if strand != "either":
+        sign = pa.scalar(STRAND_SIGNS[strand], pa.int8())
+        stretches = stretches.filter(pc.equal(stretches.column("strand"), sign))
+    active = from_stretches(stretches)
+    active = Activations(*(values[np.argsort(active.contig, kind="stable")] for values in active))
+    bounds = np.searchsorted(active.contig, np.arange(len(names) + 1))
+    with replacing(path) as temporary:
+        try:
+            with pyBigWig.open(str(temporary), "w") as file:
+                file.addHeader(list(zip(names, lengths, strict=True)))
+                for contig in chosen:
+                    rows = slice(bounds[contig], bounds[contig + 1])
+                    runs = signal_runs(
+                        Activations(*(values[rows] for values in active)), lengths[contig]
+                    )
+                    file.addEntries(
+                        [names[contig]] * len(runs.start),
+                        runs.start,
+                        ends=runs.end,
+                        values=runs.value,
+                    )
+        except RuntimeError as error:
+            raise StorageError(f"cannot write the track {path.name}: {error}") from error
+        _check_whole(temporary, path.name, sum(lengths[contig] for contig in chosen))
+
+
+def peaks_bed(peaks: pa.Table, names: Sequence[str]) -> str:
+    """Peaks as the text of a BED file; see `write_peaks_bed`.
+
+    Parameters
+    ----------
+    peaks : Table of PEAKS_SCHEMA
+        Also `label`, `motif` and `gene` (strings) where there are any.
+    names : sequence of str
+        Names of the contigs of the submission, in order.
+
+    Returns
+    -------
+    text : str
+        Lines of BED, each with a line end; empty without peaks.
+
+    Raises
+    ------
+    CoordinateError, FormatError
+        As `write_peaks_bed`.
+    """
+    stream = StringIO()
+    write_lines(bed_fields(peaks, names), stream)
+    return stream.getvalue()
+
+
+def write_peaks_bed(peaks: pa.Table, names: Sequence[str], path: Path) -> None:
+    """Write peaks as BED6 with labels behind, sorted as ``LC_ALL=C sort -k1,1 -k2,2n`` does.
+
+    An interval is the one base of the peak; its name is the feature (``f123``), its score the
+    value times 1000 over the feature's largest in this table, both strands together, rounded.
+    The columns `label`, `motif` and `gene` follow where the table has them: a space in them
+    becomes ``_``, no label becomes ``.``, and what goes beyond `LABEL_LENGTH` characters is
+    cut to end in ``...`` (the whole label is in the TSV).
+
+    Parameters
+    ----------
+    peaks : Table of PEAKS_SCHEMA
+        In any order.
+    names : sequence of str
+        Names of the contigs of the submission, in order.
+    path : Path
+        Made or replaced, whole or not at all; its folder exists.
+
+    Raises
+    ------
+    CoordinateError
+        If a peak's contig has no name, or its position is negative.
+    FormatError
+        If a name is empty, doubled or holds white space, or the table lacks a column.
+    """
+    fields = bed_fields(peaks, names)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        write_lines(fields, stream)
+
+
+def bed_fields(peaks: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The fields of the BED lines of `write_peaks_bed`, in order, as strings.
+
+    Parameters
+    ----------
+    peaks : Table of PEAKS_SCHEMA
+        Also `label`, `motif` and `gene` (strings) where there are any.
+    names : sequence of str
+        Names of the contigs of the submission, in order.
+
+    Returns
+    -------
+    fields : Table of strings
+        ``chrom``, ``start``, ``end``, ``name``, ``score``, ``strand``, then the labels.
+    """
+    check_columns(peaks, PEAKS_SCHEMA, what="a table of peaks")
+    _check_names(names)
+    _check_contigs(peaks, len(names))
+    feature, position = column(peaks, "feature"), column(peaks, "position")
+    if len(position) and position.min() < 0:
+        raise CoordinateError(f"a peak cannot be at position {position.min()}")
+    # bytes, because C order is the order of bytes
+    by_name = np.argsort(np.array([name.encode() for name in names], dtype=np.bytes_))
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[by_name] = np.arange(len(names))
+    order = np.lexsort((-column(peaks, "strand"), feature, position, rank[column(peaks, "contig")]))
+    peaks = with_contig_names(peaks, names).append_column("score", _scores(peaks))
+    peaks = peaks.take(pa.array(order))
+    fields = {
+        "chrom": peaks.column("contig"),
+        "start": text_of(peaks.column("position")),
+        "end": text_of(pc.add(peaks.column("position"), 1)),
+        "name": pc.binary_join_element_wise("f", text_of(peaks.column("feature")), ""),
+        "score": text_of(peaks.column("score")),
+        "strand": text_of(peaks.column("strand"), name="strand"),
+    }
+    for name in LABEL_COLUMNS:
+        if name in peaks.column_names:
+            fields[name] = _labels(peaks.column(name))
+    return pa.table(fields)
+
+
+def _scores(peaks: pa.Table) -> pa.Array:
+    """Values from 0 to 1000, as shares of the largest value of the feature."""
+    if not peaks.num_rows:
+        return pa.array([], pa.int64())
+    feature, value = column(peaks, "feature"), column(peaks, "value").astype(np.float64)
+    _, of = np.unique(feature, return_inverse=True)
+    largest = np.zeros(int(of.max()) + 1)
+    np.maximum.at(largest, of, value)
+    if not (np.isfinite(value).all() and (value > 0).all()):
+        raise FormatError("values of peaks must be above 0 and finite")
+    return pa.array(np.rint(1000 * value / largest[of]).astype(np.int64))
+
+
+def _labels(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Labels without white space, short, ``.`` where there is none."""
+    text = pc.replace_substring_regex(text_of(labels), r"\s+", "_")
+    cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(text, 0, LABEL_LENGTH - 3), "...", "")
+    text = pc.if_else(pc.greater(pc.utf8_length(text), LABEL_LENGTH), cut, text)
+    return pc.if_else(pc.equal(text, ""), ".", text)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse names of contigs that a track cannot carry."""
+    if not names:
+        raise FormatError("a track needs at least one contig")
+    if any(not name or name.split() != [name] for name in names):
+        bad = next(name for name in names if not name or name.split() != [name])
+        raise FormatError(
+            f"a contig's name must not be empty or hold white space, got {bad!r}; "
+            "cut the names at the first white space"
+        )
+    if len(set(names)) < len(names):
+        raise FormatError("two contigs have the same name; a track cannot tell them apart")
+
+
+def _check_contigs(table: pa.Table, n_contigs: int) -> None:
+    """Refuse rows on a contig that the submission does not have."""
+    largest = pc.max(table.column("contig")).as_py()
+    if largest is not None and largest >= n_contigs:
+        raise CoordinateError(f"contig {largest} is not among the {n_contigs} of this submission")
+
+
+def _check_whole(path: Path, name: str, bases: int) -> None:
+    """Refuse a bigWig that does not hold a value for each of a number of bases.
+
+    pyBigWig does not report every failure to write: a full disk leaves a cut file.
+    """
+    try:
+        with pyBigWig.open(str(path)) as file:
+            covered = int(file.header()["nBasesCovered"])
+    except RuntimeError as error:
+        raise StorageError(f"the track {name} was not written whole: {error}") from error
+    if covered != bases:
+        raise StorageError(f"the track {name} holds {covered} bases of {bases}; is the disk full?")

@@ -1,0 +1,119 @@
+"""Routes of the REST interface, and what they share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from flask import Response, current_app, send_file
+from sqlalchemy import Engine
+
+from annotations.cards import Cards, find_cards
+from annotations.options import RunOptions
+from app.auth import owner
+from app.catalog import Result
+from app.config import Settings
+from app.database import reading
+from app.errors import RunStateError
+from app.runs import get_run, run_state
+from app.storage import LocalStorage, manifest_from_json
+
+EXTENSION = "saetrack"
+"""Key of the `Services` in a Flask application's extensions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the routes work with."""
+
+    settings: Settings
+    engine: Engine
+    storage: LocalStorage
+
+    def cards(self) -> Cards:
+        """Models and dictionaries of this installation, as they are now."""
+        return find_cards(self.settings.models_dirs)
+
+
+def services() -> Services:
+    """The services of the present application."""
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+def open_result(run_id: str) -> Result:
+    """The result of a run of whoever is asking.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such run.
+    RunStateError
+        If it is not complete; the error tells its state.
+    """
+    here = services()
+    with reading(here.engine) as session:
+        run = get_run(session, run_id, owner())
+        state = run_state(run)
+        computation = run.computation
+        if state != "COMPLETE":
+            why = f": {computation.error_message}" if computation.error_message else ""
+            raise RunStateError(
+                f"the run has no results, its state is {state}{why}"
+                if computation.finished_at or state == "CANCELED"
+                else f"the run is not complete yet, its state is {state}; "
+                f"GET /v1/runs/{run.id} tells how far it is",
+                state,
+            )
+        names = [str(name) for name in run.contig_names]
+    cards = here.cards()
+    # results outlive an installation's dictionaries: then there are just no atlas labels to ask
+    card = cards.dictionaries.get(computation.dictionary_id)
+    sha256 = str(computation.parameters["dictionary"]["sha256"])
+    same = card is not None and card.sha256 == sha256
+    manifest = manifest_from_json(computation.results or {})
+    return Result(
+        files={name: here.storage.local_path(file) for name, file in manifest.items()},
+        names=names,
+        lengths=[int(length) for length in computation.lengths],
+        options=RunOptions.from_json(computation.parameters["options"]),
+        n_features=int(computation.parameters["dictionary"]["d_sae"]),
+        atlas=cards.atlas(card) if card is not None and same else None,
+        dictionary_sha256=sha256,
+    )
+
+
+def run_cache(settings: Settings, run_id: str) -> Path:
+    """Folder of files made from a run's result, with the names of its contigs in them."""
+    return settings.cache_dir / "runs" / run_id
+
+
+def send_made(
+    run_id: str, name: str, make: Callable[[Path], None], *, content_type: str
+) -> Response:
+    """Send a file that is made when it is first asked for.
+
+    Parameters
+    ----------
+    run_id : str
+        A run that exists; results of a run never change.
+    name : str
+        Name of the file, unique in the run.
+    make : callable
+        Writes the file, whole or not at all.
+    content_type : str
+        For the answer.
+    """
+    path = run_cache(services().settings, run_id) / name
+    if not path.is_file():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make(path)
+    return send_stored(path, f"{run_id}.{name}", content_type=content_type)
+
+
+def send_stored(path: Path, download_name: str, *, content_type: str) -> Response:
+    """Send a file, in parts and conditionally if the request asks for that."""
+    answer = send_file(
+        path, mimetype=content_type, download_name=download_name, conditional=True, max_age=0
+    )
+    answer.headers["Accept-Ranges"] = "bytes"
+    return answer

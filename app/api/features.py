@@ -1,0 +1,163 @@
+"""Features of a run: tables, peaks, signals."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flask import Response
+
+from app import catalog
+from app.api import open_result, send_made, send_stored
+from app.openapi import blueprint, file_response, responses
+from app.schemas import (
+    FeatureList,
+    FeaturePath,
+    FeaturesQuery,
+    FeatureView,
+    JsonDocument,
+    MatchesQuery,
+    MatchList,
+    NoQuery,
+    RunPath,
+    SignalQuery,
+    StrandQuery,
+)
+
+TSV = "text/tab-separated-values"
+BED = "text/plain"  # what browsers of genomes and of pages both show
+PARQUET = "application/vnd.apache.parquet"
+BIGWIG = "application/octet-stream"
+
+TABLES = ("features", "peaks", "matches")
+"""Tables that are served whole."""
+
+api = blueprint("features", "Features of a run: tables, peaks, signals.")
+
+
+@api.get("/v1/runs/<run_id>/features", responses=responses({200: FeatureList}, 404, 409))
+def list_features(path: RunPath, query: FeaturesQuery) -> dict[str, Any]:
+    """Features with their statistics, labels and best match; a row for each strand."""
+    page = catalog.features(
+        open_result(path.run_id),
+        sort=query.sort,
+        strand=query.strand,
+        limit=query.limit,
+        page_token=query.page_token,
+    )
+    return {
+        "features": page.rows,
+        "total": page.total,
+        "next_page_token": page.next_page_token,
+    }
+
+
+@api.get("/v1/runs/<run_id>/features/<feature>", responses=responses({200: FeatureView}, 404, 409))
+def get_feature(path: FeaturePath, query: NoQuery) -> dict[str, Any]:
+    """One feature: both strands, its top peaks and its motif tests."""
+    result = open_result(path.run_id)
+    index = catalog.parse_feature(result, path.feature)
+    base = f"/v1/runs/{path.run_id}/features/{index}"
+    links = {"peaks": f"{base}/peaks.bed", "signal": f"{base}/signal.bw"}
+    return {**catalog.feature(result, index), "links": links}
+
+
+@api.get(
+    "/v1/runs/<run_id>/features/<feature>/peaks.bed",
+    responses=responses({200: file_response(BED, "BED6, then motif and gene.")}, 404, 409),
+)
+def feature_peaks(path: FeaturePath, query: StrandQuery) -> Response:
+    """Top peaks of one feature as BED."""
+    result = open_result(path.run_id)
+    index = catalog.parse_feature(result, path.feature)
+    return send_made(
+        path.run_id,
+        f"f{index}.peaks{_suffix(query.strand)}.bed",
+        partial(catalog.peaks_file, result, feature=index, strand=query.strand),
+        content_type=BED,
+    )
+
+
+@api.get(
+    "/v1/runs/<run_id>/features/<feature>/signal.bw",
+    responses=responses({200: file_response(BIGWIG, "bigWig.")}, 404, 409),
+)
+def feature_signal(path: FeaturePath, query: SignalQuery) -> Response:
+    """Activation of one feature at every base as bigWig; answers Range requests."""
+    result = open_result(path.run_id)
+    index = catalog.parse_feature(result, path.feature)
+    return send_made(
+        path.run_id,
+        f"f{index}.signal{_suffix(query.strand)}.bw",
+        partial(catalog.signal_file, result, feature=index, strand=query.strand),
+        content_type=BIGWIG,
+    )
+
+
+@api.get(
+    "/v1/runs/<run_id>/peaks.bed",
+    responses=responses({200: file_response(BED, "BED6, then motif and gene.")}, 404, 409),
+)
+def all_peaks(path: RunPath, query: StrandQuery) -> Response:
+    """Top peaks of all features as BED."""
+    result = open_result(path.run_id)
+    return send_made(
+        path.run_id,
+        f"peaks{_suffix(query.strand)}.bed",
+        partial(catalog.peaks_file, result, strand=query.strand),
+        content_type=BED,
+    )
+
+
+@api.get("/v1/runs/<run_id>/matches", responses=responses({200: MatchList}, 404, 409))
+def list_matches(path: RunPath, query: MatchesQuery) -> dict[str, Any]:
+    """Motif tests at the peaks of this run, the surest first."""
+    result = open_result(path.run_id)
+    page = catalog.matches(
+        result, max_q=query.max_q, limit=query.limit, page_token=query.page_token
+    )
+    return {
+        "matches": page.rows,
+        "total": page.total,
+        "next_page_token": page.next_page_token,
+        "motif_test": catalog.motif_test(result),
+    }
+
+
+@api.get("/v1/runs/<run_id>/provenance", responses=responses({200: JsonDocument}, 404, 409))
+def get_provenance(path: RunPath, query: NoQuery) -> dict[str, Any]:
+    """Versions, hashes, parameters and times of the computation."""
+    return catalog.named_provenance(open_result(path.run_id))
+
+
+def _add_table(table: str) -> None:
+    """Add the two files of a table."""
+
+    def as_text(path: RunPath, query: NoQuery) -> Response:
+        result = open_result(path.run_id)
+        make: Callable[[Path], None] = partial(catalog.table_file, result, table=table)
+        return send_made(path.run_id, f"{table}.tsv", make, content_type=TSV)
+
+    def as_parquet(path: RunPath, query: NoQuery) -> Response:
+        file = open_result(path.run_id).files[f"{table}.parquet"]
+        return send_stored(file, f"{path.run_id}.{table}.parquet", content_type=PARQUET)
+
+    for ending, view, content_type, what in (
+        ("tsv", as_text, TSV, "tab-separated text, with the names of contigs"),
+        ("parquet", as_parquet, PARQUET, "Parquet; contigs are their numbers, from 0"),
+    ):
+        view.__name__ = f"{table}_{ending}"
+        view.__doc__ = f"The whole table of {table} as {what}."
+        api.get(
+            f"/v1/runs/<run_id>/{table}.{ending}",
+            responses=responses({200: file_response(content_type, what)}, 404, 409),
+        )(view)
+
+
+for _table in TABLES:
+    _add_table(_table)
+
+
+def _suffix(strand: str | None) -> str:
+    """Part of a file name that says the strand; both strands and "either" need none."""
+    return {"+": ".plus", "-": ".minus"}.get(strand or "", "")

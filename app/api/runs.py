@@ -1,0 +1,258 @@
+"""Runs: submit, look, cancel, delete."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, jsonify, request
+from sqlalchemy.orm import Session
+
+from annotations.cards import Cards
+from annotations.errors import OptionError, UnknownNameError
+from annotations.options import RunOptions
+from app import runs, submissions
+from app.api import run_cache, services
+from app.api.uploads import RAW_TYPES, received
+from app.auth import owner
+from app.database import reading, transaction
+from app.models import TERMINAL_STATES, Run
+from app.openapi import RawModel, blueprint, responses
+from app.schemas import ContigList, NoQuery, PageQuery, RunList, RunPath, RunView, SubmitQuery
+
+RETRY_SECONDS = 2
+"""How long a client should wait before it asks for a run's state again."""
+
+OPTION_NAMES = tuple(field.name for field in fields(RunOptions))
+OPTION_READERS: dict[type, type] = {int: int, float: float}
+"""How the text of a field becomes the value of an option, by the type of its default."""
+
+SHOWN_NAMES = ("title", "filename")
+"""Fields of a submission that are kept to be shown."""
+
+RESULTS = {
+    "features": "features",
+    "features_tsv": "features.tsv",
+    "features_parquet": "features.parquet",
+    "peaks_bed": "peaks.bed",
+    "peaks_tsv": "peaks.tsv",
+    "peaks_parquet": "peaks.parquet",
+    "matches": "matches",
+    "matches_tsv": "matches.tsv",
+    "matches_parquet": "matches.parquet",
+    "provenance": "provenance",
+}
+"""Addresses of a complete run's results, below its own."""
+
+api = blueprint("runs", "Submissions and how far they are.")
+
+
+class SequenceBody(RawModel):
+    """Sequences as they are."""
+
+    mimetypes: list[str] = list(RAW_TYPES)  # noqa: RUF012 - the base class has it so
+
+
+@api.post("/v1/runs", responses=responses({200: RunView, 202: RunView}, 411, 413, 415, 422))
+def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[str, str]]:
+    """Submit sequences: FASTA or GenBank, plain or gzip, as a form or as the body itself.
+
+    200 if an equal submission has been computed already, else 202. Options are query
+    parameters, fields of the form, or one JSON object in the field `options`.
+    """
+    here = services()
+    asked = {name: value for name, value in query.model_dump().items() if value is not None}
+    with received(request, here.settings) as upload:
+        cards = here.cards()
+        shown, options = read_options(asked, upload.fields, cards)
+        try:
+            created = submissions.create_run(
+                here.engine,
+                here.storage,
+                cards,
+                sequences=upload.sequences,
+                genes=upload.genes,
+                filename=shown.get("filename", upload.filename),
+                genes_filename=upload.genes_filename,
+                title=shown.get("title"),
+                options=options,
+                owner=owner(),
+                settings=here.settings,
+            )
+        except UnknownNameError as error:
+            # what is not found is not the address but an option
+            raise OptionError(str(error)) from error
+    with reading(here.engine) as session:
+        view = run_view(session, runs.get_run(session, created.run_id, owner()))
+    status = HTTPStatus.OK if created.complete else HTTPStatus.ACCEPTED
+    headers = {"Location": f"/v1/runs/{created.run_id}"}
+    if not created.complete:
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    return jsonify(view), status, headers
+
+
+def read_options(
+    query: Mapping[str, str], form: Mapping[str, str], cards: Cards
+) -> tuple[dict[str, str], RunOptions]:
+    """Title and file name, and the options, from the parameters of a submission.
+
+    Parameters
+    ----------
+    query, form : mapping of str to str
+        Query parameters, and fields of the form.
+    cards : Cards
+        Where the dictionary is optional because there is only one.
+
+    Returns
+    -------
+    shown : dict
+        `title` and `filename`, where given.
+    options : RunOptions
+        The checked options.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown or given twice, or a value is not allowed.
+    """
+    parsed: object = {}
+    if "options" in form:
+        try:
+            parsed = json.loads(form["options"])
+        except ValueError:
+            raise OptionError(
+                'the field options must be a JSON object, such as {"taxon": "fungi"}'
+            ) from None
+    if not isinstance(parsed, dict):
+        raise OptionError(f"the field options must be a JSON object, got {type(parsed).__name__}")
+    values: dict[str, object] = dict(parsed)
+    shown: dict[str, str] = {}
+    plain = [*query.items(), *((name, text) for name, text in form.items() if name != "options")]
+    for name, text in plain:
+        if name in values or name in shown:
+            raise OptionError(f"{name!r} is given twice")
+        if name in SHOWN_NAMES:
+            shown[name] = text
+        else:
+            values[name] = _option_value(name, text)
+    if "dictionary" not in values:
+        if len(cards.dictionaries) != 1:
+            known = ", ".join(cards.dictionaries) or "none"
+            raise OptionError(
+                f"the option dictionary must say which one to run; installed are: {known}"
+            )
+        values["dictionary"] = next(iter(cards.dictionaries))
+    return shown, RunOptions.from_json(values)
+
+
+def _option_value(name: str, text: str) -> object:
+    """The value of an option that was sent as text; an unknown name is refused later."""
+    kinds = {field.name: type(field.default) for field in fields(RunOptions)}
+    reader = OPTION_READERS.get(kinds.get(name, str))
+    if reader is None:
+        return text
+    try:
+        return reader(text)
+    except ValueError:
+        return text
+
+
+@api.get("/v1/runs", responses=responses({200: RunList}))
+def list_runs(query: PageQuery) -> dict[str, Any]:
+    """Your runs, the newest first."""
+    with reading(services().engine) as session:
+        page = runs.list_runs(session, owner(), limit=query.limit, page_token=query.page_token)
+        views = [run_view(session, run) for run in page.runs]
+    return {"runs": views, "next_page_token": page.next_page_token}
+
+
+@api.get("/v1/runs/<run_id>", responses=responses({200: RunView}, 404))
+def get_run(path: RunPath, query: NoQuery) -> Response:
+    """A run's state and progress; `Retry-After` says when to ask again."""
+    with reading(services().engine) as session:
+        view = run_view(session, runs.get_run(session, path.run_id, owner()))
+    answer = jsonify(view)
+    if view["state"] not in TERMINAL_STATES:
+        answer.headers["Retry-After"] = str(RETRY_SECONDS)
+    return answer
+
+
+@api.get("/v1/runs/<run_id>/contigs", responses=responses({200: ContigList}, 404))
+def list_contigs(path: RunPath, query: NoQuery) -> dict[str, Any]:
+    """The sequences of a run: name, length and refget digest."""
+    with reading(services().engine) as session:
+        run = runs.get_run(session, path.run_id, owner())
+        columns = (
+            run.contig_names,
+            run.computation.lengths,
+            run.computation.parameters["sequences"],
+        )
+    return {
+        "contigs": [
+            {"name": name, "length": length, "refget": digest}
+            for name, length, digest in zip(*columns, strict=True)
+        ]
+    }
+
+
+@api.post("/v1/runs/<run_id>/cancel", responses=responses({202: RunView}, 404, 409))
+def cancel_run(path: RunPath, query: NoQuery) -> tuple[Response, int]:
+    """Cancel a run; again is no error."""
+    with transaction(services().engine) as session:
+        runs.cancel_run(session, runs.get_run(session, path.run_id, owner()))
+    with reading(services().engine) as session:
+        view = run_view(session, runs.get_run(session, path.run_id, owner()))
+    return jsonify(view), HTTPStatus.ACCEPTED
+
+
+@api.delete("/v1/runs/<run_id>", responses=responses({204: None}, 404))
+def delete_run(path: RunPath, query: NoQuery) -> tuple[str, int]:
+    """Delete a run and, if no other run has the same content, its results."""
+    here = services()
+    runs.delete_run(here.engine, here.storage, path.run_id, owner())
+    shutil.rmtree(run_cache(here.settings, path.run_id), ignore_errors=True)
+    return "", HTTPStatus.NO_CONTENT
+
+
+def run_view(session: Session, run: Run) -> dict[str, Any]:
+    """A run as `RunView` describes it."""
+    state = runs.run_state(run)
+    progress = runs.run_progress(session, run)
+    computation = run.computation
+    address = f"/v1/runs/{run.id}"
+    links = {"self": address, "contigs": f"{address}/contigs"}
+    if state == "COMPLETE":
+        links |= {name: f"{address}/{ending}" for name, ending in RESULTS.items()}
+    failed = state in {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
+    error = {"code": computation.error_code, "message": computation.error_message}
+    return {
+        "id": run.id,
+        "title": run.title,
+        "filename": run.filename,
+        "state": state,
+        "progress": progress.fraction,
+        "bases": progress.bases,
+        "bases_done": progress.bases_done,
+        "shards": progress.shards,
+        "shards_done": progress.shards_done,
+        "created_at": _iso(run.created_at),
+        "started_at": _iso(computation.started_at),
+        "finished_at": _iso(run.canceled_at or computation.finished_at),
+        "dictionary": computation.dictionary_id,
+        "options": run.options,
+        "contigs": len(computation.lengths),
+        "error": error if failed else None,
+        "computation": computation.digest,
+        "links": links,
+    }
+
+
+def _iso(seconds: float | None) -> str | None:
+    """A time in ISO 8601, UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,172 @@
+"""The body of a submission, taken whole or refused.
+
+A body of unknown length (chunked) is read to its end and counted here: the
+framework's own limit cuts such a body without a word.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, BinaryIO, NamedTuple, cast
+
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected, LengthRequired, UnsupportedMediaType
+
+from annotations.errors import FormatError, LimitError, OptionError
+from app.api import services
+from app.config import Settings
+
+RAW_TYPES = (
+    "application/octet-stream",
+    "text/plain",
+    "text/x-fasta",
+    "application/x-fasta",
+    "application/fasta",
+    "text/x-genbank",
+    "application/x-genbank",
+    "application/gzip",
+    "application/x-gzip",
+)
+"""Content types of a raw body; what it holds is told from its content."""
+
+FORM_TYPE = "multipart/form-data"
+FORM_FILES = ("file", "genes")
+FORM_OVERHEAD = 1_000_000
+"""Bytes that the fields and borders of a form may take besides its files."""
+
+CHUNK = 1 << 20
+
+
+class UploadRequest(Request):
+    """A request whose uploaded files wait in the data folder, not in memory or in /tmp."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return cast(IO[bytes], tempfile.TemporaryFile(dir=services().settings.upload_dir))
+
+
+class Upload(NamedTuple):
+    """What was sent."""
+
+    sequences: BinaryIO
+    filename: str | None
+    genes: BinaryIO | None
+    genes_filename: str | None
+    fields: dict[str, str]
+    """Fields of the form; empty for a raw body."""
+
+
+@contextmanager
+def received(request: Request, settings: Settings) -> Iterator[Upload]:
+    """Take the body of a submission.
+
+    Parameters
+    ----------
+    request : Request
+        A form with the files `file` and perhaps `genes`, or the sequences as they are.
+    settings : Settings
+        The largest upload, and where it waits.
+
+    Yields
+    ------
+    upload : Upload
+        Its files are gone when the block ends.
+
+    Raises
+    ------
+    LimitError
+        If the body is too large.
+    OptionError
+        If a form has a file of another name, or none.
+    FormatError
+        If the client went away before the end of the body.
+    HTTPException
+        411 if the body's length cannot be known, 415 for another content type.
+    """
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType(
+            "send a gzip file as it is, without Content-Encoding: the file itself is what is read"
+        )
+    if request.mimetype == FORM_TYPE:
+        yield _form(request, settings)
+    elif request.mimetype in RAW_TYPES or not request.mimetype:
+        with tempfile.TemporaryFile(dir=settings.upload_dir) as spool:
+            _spool(request, spool, settings.max_upload_bytes)
+            yield Upload(cast(BinaryIO, spool), None, None, None, {})
+    else:
+        raise UnsupportedMediaType(
+            f"a submission is {FORM_TYPE} with a field 'file' (curl -F file=@genome.fa), or the "
+            "file itself as one of "
+            f"{', '.join(RAW_TYPES)} (curl --data-binary @genome.fa -H 'Content-Type: text/plain')"
+        )
+
+
+def _spool(request: Request, spool: IO[bytes], limit: int) -> None:
+    """Copy a raw body to a file, to its very end."""
+    declared = request.content_length
+    if declared is None and not request.environ.get("wsgi.input_terminated"):
+        raise LengthRequired("send the Content-Length of the body, or send it chunked")
+    if declared is not None and declared > limit:
+        raise _too_large(limit)
+    # the framework would cut a chunked body at its limit; the limit is kept below
+    request.max_content_length = None
+    received_bytes = 0
+    try:
+        while piece := request.stream.read(CHUNK):
+            received_bytes += len(piece)
+            if received_bytes > limit:
+                raise _too_large(limit)
+            spool.write(piece)
+    except ClientDisconnected:
+        raise _cut() from None
+    if declared is not None and received_bytes != declared:
+        raise _cut()
+    spool.seek(0)
+
+
+def _form(request: Request, settings: Settings) -> Upload:
+    """The files and fields of a form."""
+    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
+        raise LengthRequired("send the Content-Length of the form, or send it chunked")
+    request.max_content_length = settings.max_upload_bytes + FORM_OVERHEAD
+    try:
+        files, form = request.files, request.form
+    except ClientDisconnected:
+        raise _cut() from None
+    unknown = sorted(set(files) - set(FORM_FILES))
+    if unknown or len(list(files.items(multi=True))) > len(files):
+        raise OptionError(
+            f"a form has one file in the field 'file' and perhaps one in 'genes', got files in "
+            f"{', '.join(repr(name[:40]) for name, _ in files.items(multi=True))}"
+        )
+    if "file" not in files:
+        hint = " as a file, not as text: curl -F file=@genome.fa" if "file" in form else ""
+        raise OptionError(f"the form must have the sequences in the field 'file'{hint}")
+    if any(len(values) > 1 for _, values in form.lists()):
+        raise OptionError("each field of the form may be given once")
+    file, genes = files["file"], files.get("genes")
+    return Upload(
+        cast(BinaryIO, file.stream),
+        file.filename,
+        None if genes is None else cast(BinaryIO, genes.stream),
+        None if genes is None else genes.filename,
+        dict(form.items()),
+    )
+
+
+def _too_large(limit: int) -> LimitError:
+    """The body is larger than allowed."""
+    return LimitError(
+        f"an upload may have {limit} bytes here; compress it with gzip, send fewer records, or "
+        "raise SAETRACK_MAX_UPLOAD_BYTES"
+    )
+
+
+def _cut() -> FormatError:
+    """The body ended early."""
+    return FormatError("the upload ended before it was complete; send it again")

@@ -1,0 +1,89 @@
+"""The web application: `create_app(settings)` puts together what the routes need."""
+
+import secrets
+
+from flask import Flask, Response, g, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app import errors
+from app.api import EXTENSION, Services, features, models, runs, service, services, tfs
+from app.api.uploads import UploadRequest
+from app.auth import check_request
+from app.config import Settings
+from app.database import check_schema, make_engine
+from app.errors import problem
+from app.openapi import make_flask
+from app.storage import LocalStorage
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Sent with every answer: nothing is loaded from elsewhere and no address leaks."""
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application of an installation.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Those of the environment by default.
+
+    Returns
+    -------
+    app : Flask
+        It holds no state of its own: several may serve the same data.
+
+    Raises
+    ------
+    OptionError
+        If a setting is not allowed.
+    StateError
+        If the database has not been brought to this version.
+    """
+    settings = Settings.from_env() if settings is None else settings
+    settings.make_folders()
+    engine = make_engine(settings)
+    check_schema(engine)
+    app = make_flask("app", version=service.VERSION, description=service.DESCRIPTION)
+    app.request_class = UploadRequest
+    app.extensions[EXTENSION] = Services(
+        settings=settings, engine=engine, storage=LocalStorage(settings.storage_dir)
+    )
+    app.url_map.strict_slashes = False
+    for module in (service, models, runs, features, tfs):
+        app.register_api(module.api)  # type: ignore[attr-defined]
+    errors.register(app)
+    app.before_request(_before)
+    app.after_request(_after)
+    return app
+
+
+def _before() -> Response | None:
+    """Name the request, and refuse what must not reach a route."""
+    g.request_id = secrets.token_hex(8)
+
+    refusal = check_request(services().settings)
+    if refusal is not None:
+        return refusal
+    doubled = sorted(name for name, values in request.args.lists() if len(values) > 1)
+    if doubled:
+        places = [{"location": name[:80], "message": "is given twice"} for name in doubled]
+        said = f"each parameter may be given once: {', '.join(name[:80] for name in doubled)}"
+        return problem(400, "option-error", said, errors=places)
+    return None
+
+
+def _after(answer: WerkzeugResponse) -> WerkzeugResponse:
+    """Add the headers that every answer has."""
+    for name, value in SECURITY_HEADERS.items():
+        answer.headers.setdefault(name, value)
+    answer.headers.setdefault("X-Request-Id", g.get("request_id", "none"))
+    if "Cache-Control" not in answer.headers:
+        answer.headers["Cache-Control"] = "no-store"
+    return answer

@@ -1,0 +1,235 @@
+"""Runs: look up, list, cancel, delete. `app.submissions` creates them.
+
+A run is a row of its owner's that points to a computation, which other runs of equal
+content may share: it is stopped or deleted only when no run needs it.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from sqlalchemy import Engine, Float, delete, func, select, tuple_, update
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import Session
+
+from annotations.errors import OptionError, StateError, UnknownNameError
+from app.database import database_time, now, transaction
+from app.models import TERMINAL_STATES, Computation, Run, Shard, State
+from app.shards import stop_work
+from app.storage import Storage
+
+MERGE_SHARE = 0.1
+"""Part of the progress that the merge stands for; encoding is the rest."""
+
+
+class Progress(NamedTuple):
+    """How far a computation is."""
+
+    fraction: float
+    """0 to 1; 1 only when complete."""
+    bases: int
+    bases_done: int
+    """Bases whose activations are computed."""
+    shards: int
+    """Shards, the merge among them."""
+    shards_done: int
+
+
+class RunPage(NamedTuple):
+    """Some runs of an owner, the newest first."""
+
+    runs: Sequence[Run]
+    next_page_token: str | None
+    """None after the last."""
+
+
+def get_run(session: Session, run_id: str, owner: str) -> Run:
+    """The run of an id, if it is the owner's.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none; another owner's run is not told from none.
+    """
+    run = session.get(Run, run_id)
+    if run is None or run.owner != owner:
+        raise UnknownNameError(
+            f"there is no run {run_id[:40]!r}; GET /v1/runs lists yours. It may have been deleted"
+        )
+    return run
+
+
+def run_state(run: Run) -> State:
+    """State of a run: canceled if its owner canceled it, else that of its computation."""
+    return "CANCELED" if run.canceled_at is not None else cast(State, run.computation.state)
+
+
+def run_progress(session: Session, run: Run) -> Progress:
+    """How far a run's computation is."""
+    rows = session.execute(
+        select(
+            Shard.kind,
+            func.count(),
+            func.sum(Shard.bases_done),
+            # a count of the complete ones that every database understands
+            func.count(func.nullif(Shard.state == "COMPLETE", False)),
+        )
+        .where(Shard.computation_id == run.computation_id)
+        .group_by(Shard.kind)
+    ).all()
+    done = {kind: int(bases or 0) for kind, _, bases, _ in rows}
+    bases = run.computation.bases
+    if run.computation.state == "COMPLETE":
+        fraction = 1.0
+    else:
+        share = ((1 - MERGE_SHARE) * done.get("encode", 0) + MERGE_SHARE * done.get("merge", 0)) / (
+            bases or 1
+        )
+        fraction = min(0.999, share)
+    return Progress(
+        fraction=round(fraction, 4),
+        bases=bases,
+        bases_done=done.get("encode", 0),
+        shards=sum(int(count) for _, count, _, _ in rows),
+        shards_done=sum(int(complete) for _, _, _, complete in rows),
+    )
+
+
+def list_runs(session: Session, owner: str, *, limit: int, page_token: str | None) -> RunPage:
+    """An owner's runs, the newest first.
+
+    Parameters
+    ----------
+    session : Session
+        Reading is enough.
+    owner : str
+        Whose runs.
+    limit : int
+        Most runs.
+    page_token : str, optional
+        As the page before gave it.
+
+    Raises
+    ------
+    OptionError
+        If the page token is not one of ours.
+    """
+    query = select(Run).where(Run.owner == owner)
+    if page_token is not None:
+        created_at, run_id = _read_token(page_token)
+        query = query.where(
+            tuple_(Run.created_at, Run.id) < tuple_(sql_cast(created_at, Float(53)), run_id)
+        )
+    runs = session.scalars(
+        query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit + 1)
+    ).all()
+    token = _write_token(runs[limit - 1]) if len(runs) > limit else None
+    return RunPage(runs[:limit], token)
+
+
+def cancel_run(session: Session, run: Run) -> None:
+    """Cancel a run, and the work for it unless another run waits for the same.
+
+    Canceling a canceled run changes nothing.
+
+    Parameters
+    ----------
+    session : Session
+        A writing transaction.
+    run : Run
+        The owner's.
+
+    Raises
+    ------
+    StateError
+        If the run has ended by itself.
+    """
+    state = run_state(run)
+    if state == "CANCELED":
+        return
+    if state in TERMINAL_STATES:
+        raise StateError(
+            f"the run has ended ({state}) and cannot be canceled; DELETE removes it and its results"
+        )
+    run.canceled_at = database_time(session)
+    session.flush()
+    _stop_if_unwanted(session, run.computation)
+
+
+def delete_run(engine: Engine, storage: Storage, run_id: str, owner: str) -> None:
+    """Delete a run; with the last run of a computation go its shards and files.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the database.
+    storage : Storage
+        Where the files are; they are deleted after the rows, so that a row never points
+        to files that are gone.
+    run_id, owner : str
+        Which run, and whose.
+
+    Raises
+    ------
+    UnknownNameError
+        If the owner has no such run.
+    """
+    with transaction(engine) as session:
+        run = get_run(session, run_id, owner)
+        computation = session.scalar(
+            select(Computation).where(Computation.id == run.computation_id).with_for_update()
+        )
+        session.delete(run)
+        session.flush()
+        unused = None
+        if computation is not None:
+            others = session.scalar(
+                select(func.count()).select_from(Run).where(Run.computation_id == computation.id)
+            )
+            if others:
+                _stop_if_unwanted(session, computation)
+            else:
+                unused = computation.prefix
+                session.execute(delete(Shard).where(Shard.computation_id == computation.id))
+                session.delete(computation)
+    if unused is not None:
+        storage.delete_prefix(unused)
+
+
+def _stop_if_unwanted(session: Session, computation: Computation) -> None:
+    """Cancel a computation that no run waits for any more."""
+    waiting = session.scalar(
+        select(func.count())
+        .select_from(Run)
+        .where(Run.computation_id == computation.id, Run.canceled_at.is_(None))
+    )
+    if waiting or computation.state in TERMINAL_STATES:
+        return
+    session.execute(
+        update(Computation)
+        .where(Computation.id == computation.id, Computation.state.not_in(TERMINAL_STATES))
+        .values(state="CANCELED", finished_at=now())
+    )
+    stop_work(session, computation.id, "CANCELED")
+
+
+def _write_token(run: Run) -> str:
+    """Where the next page begins."""
+    text = json.dumps([run.created_at, run.id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_token(token: str) -> tuple[float, str]:
+    """The place that `_write_token` wrote."""
+    try:
+        padded = token + "=" * (-len(token) % 4)
+        created_at, run_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if not isinstance(run_id, str):
+            raise TypeError
+        return float(created_at), run_id
+    except (binascii.Error, ValueError, TypeError):
+        raise OptionError(
+            "page_token must be the next_page_token of the page before; leave it out for the first"
+        ) from None

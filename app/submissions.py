@@ -1,0 +1,328 @@
+"""Submissions: read whole, stored, and computed unless equal content was.
+
+Equal content is computed once: a run is a row that points to a computation, and
+the computation is found by the digest of everything that says what is computed.
+Names of contigs, titles and owners are not part of it.
+"""
+
+import hashlib
+import json
+import secrets
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from annotations.cards import Cards, DictionaryCard, file_sha256
+from annotations.errors import OptionError
+from annotations.genes import read_genes
+from annotations.options import RESULT_SCHEMA, RunOptions
+from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
+from annotations.types import Contig, Span
+from annotations.windows import plan_shards
+from app.config import Settings
+from app.database import database_time, transaction
+from app.models import TERMINAL_STATES, Computation, Run, Shard
+from app.storage import Manifest, Storage, manifest_to_json
+
+MAX_TITLE = 200
+"""Most characters of a run's title and of the file name that is shown."""
+
+
+class CreatedRun(NamedTuple):
+    """What became of a submission."""
+
+    run_id: str
+    created: bool
+    """Whether a computation was started; False if an equal one was there already."""
+    complete: bool
+    """Whether the results are there at once."""
+
+
+def create_run(
+    engine: Engine,
+    storage: Storage,
+    cards: Cards,
+    *,
+    sequences: BinaryIO | Path,
+    options: RunOptions,
+    owner: str,
+    settings: Settings,
+    genes: BinaryIO | Path | None = None,
+    filename: str | None = None,
+    genes_filename: str | None = None,
+    title: str | None = None,
+) -> CreatedRun:
+    """Accept a submission: read it whole, store it, and have it computed unless it was.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the database.
+    storage : Storage
+        Where the normalised input goes.
+    cards : Cards
+        Of this installation.
+    sequences : binary file or Path
+        FASTA or GenBank, plain or gzip.
+    options : RunOptions
+        What to compute; its `dictionary` may be the id of a model that has only one.
+    owner : str
+        Who asks.
+    settings : Settings
+        Limits, and the size of a shard.
+    genes : binary file or Path, optional
+        BED, BED12, GFF3 or GTF; used in place of the annotation of a GenBank file.
+    filename, genes_filename : str, optional
+        Names of the files as the user's program gave them.
+    title : str, optional
+        Shown in lists.
+
+    Returns
+    -------
+    created : CreatedRun
+        A computation that had failed or was canceled is started again.
+
+    Raises
+    ------
+    FormatError, LimitError, OptionError, UnknownNameError
+        If a file cannot be read, is too large, or an option is not allowed. Nothing is
+        left behind.
+    """
+    card = cards.dictionary(options.dictionary)
+    options = replace(options, dictionary=card.id)
+    shown_title = _shown(title, "title")
+    submission = read_sequences(
+        sequences, limits=Limits(max_bases=settings.max_bases, max_records=settings.max_records)
+    )
+    found = contigs(submission.records)
+    table = submission.genes
+    if genes is not None:
+        table = read_genes(genes, found, filename=genes_filename)
+    parameters = computation_parameters(found, table, card, cards.atlas(card), options)
+    digest = parameters_digest(parameters)
+    scope = "" if settings.share_computations else owner
+
+    def new_run(session: Session, computation_id: str) -> str:
+        run = Run(
+            id=secrets.token_hex(12),
+            owner=owner,
+            title=shown_title,
+            filename=_file_name(filename),
+            created_at=database_time(session),
+            canceled_at=None,
+            computation_id=computation_id,
+            contig_names=[contig.name for contig in found],
+            options=options.to_json(),
+        )
+        session.add(run)
+        return run.id
+
+    def join_equal() -> CreatedRun | None:
+        with transaction(engine) as session:
+            equal = session.scalar(
+                select(Computation)
+                .where(Computation.digest == digest, Computation.scope == scope)
+                .with_for_update()
+            )
+            if equal is None:
+                return None
+            restarted = _restart(session, equal)
+            return CreatedRun(new_run(session, equal.id), restarted, equal.state == "COMPLETE")
+
+    joined = join_equal()
+    if joined is not None:
+        return joined
+    computation_id = secrets.token_hex(16)
+    prefix = f"computations/{computation_id}"
+    try:
+        inputs = _store_inputs(storage, f"{prefix}/input", submission.records, table, settings)
+        with transaction(engine) as session:
+            _insert(
+                session,
+                Computation(
+                    id=computation_id,
+                    digest=digest,
+                    scope=scope,
+                    state="QUEUED",
+                    created_at=database_time(session),
+                    dictionary_id=card.id,
+                    parameters=parameters,
+                    lengths=[contig.length for contig in found],
+                    bases=sum(contig.length for contig in found),
+                    inputs=manifest_to_json(inputs),
+                ),
+                plan_shards(
+                    [contig.length for contig in found],
+                    stride=card.stride,
+                    target=settings.shard_bases,
+                ),
+            )
+            run_id = new_run(session, computation_id)
+    except IntegrityError:
+        # an equal submission was quicker
+        storage.delete_prefix(prefix)
+        joined = join_equal()
+        if joined is None:
+            raise
+        return joined
+    except BaseException:
+        storage.delete_prefix(prefix)
+        raise
+    return CreatedRun(run_id, True, False)
+
+
+def computation_parameters(
+    found: Sequence[Contig],
+    genes: pa.Table | None,
+    card: DictionaryCard,
+    atlas: Path | None,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """Everything that says what is computed, as JSON values; no names, no owner.
+
+    Parameters
+    ----------
+    found : sequence of Contig
+        Of the submission, in order; their names are not used.
+    genes : Table or None
+        Gene parts.
+    card : DictionaryCard
+        The dictionary: hashes of its weights and of its model's, window grid, context, dtype.
+    atlas : Path or None
+        Folder of the dictionary's atlas, whose labels are part of the result.
+    options : RunOptions
+        What the user chose, with the dictionary's own id.
+    """
+    return {
+        "result_schema": RESULT_SCHEMA,
+        "sequences": [contig.digest for contig in found],
+        "genes": None if genes is None else _table_digest(genes),
+        "dictionary": {
+            "id": card.id,
+            "sha256": card.sha256,
+            "model_sha256": card.model_sha256,
+            "layer": card.layer,
+            "d_sae": card.d_sae,
+            "gate": card.gate,
+            "stride": card.stride,
+            "context": card.context,
+            "dtype": card.dtype,
+        },
+        "atlas": None if atlas is None else _folder_digest(atlas),
+        "options": options.to_json(),
+    }
+
+
+def parameters_digest(parameters: dict[str, Any]) -> str:
+    """SHA-256 of JSON values in one canonical spelling."""
+    text = json.dumps(parameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _store_inputs(
+    storage: Storage,
+    prefix: str,
+    records: Sequence[Record],
+    genes: pa.Table | None,
+    settings: Settings,
+) -> Manifest:
+    """Store the normalised sequences, named by their index, and the gene table."""
+    inputs: Manifest = {}
+    with tempfile.TemporaryDirectory(dir=settings.upload_dir) as folder:
+        path = Path(folder) / "sequences.fa"
+        write_fasta(records, path, names=[str(index) for index in range(len(records))])
+        inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
+        if genes is not None:
+            path = Path(folder) / "genes.parquet"
+            pq.write_table(genes, path)
+            inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
+    return inputs
+
+
+def _insert(session: Session, computation: Computation, plan: Sequence[tuple[Span, ...]]) -> None:
+    """Add a computation with its shards; the merge comes last."""
+    session.add(computation)
+    session.flush()
+    pieces = [("encode", [list(span) for span in spans]) for spans in plan]
+    pieces.append(("merge", []))
+    session.add_all(
+        Shard(
+            computation_id=computation.id,
+            kind=kind,
+            position=position,
+            spans=spans,
+            bases=sum(end - start for _, start, end in spans) if spans else computation.bases,
+            bases_done=0,
+            state="QUEUED",
+            attempts=0,
+        )
+        for position, (kind, spans) in enumerate(pieces)
+    )
+
+
+def _restart(session: Session, computation: Computation) -> bool:
+    """Start a computation again that has failed or was canceled; complete shards stay."""
+    if computation.state not in TERMINAL_STATES or computation.state == "COMPLETE":
+        return False
+    computation.state = "QUEUED"
+    computation.started_at = computation.finished_at = None
+    computation.error_code = computation.error_message = None
+    session.execute(
+        update(Shard)
+        .where(Shard.computation_id == computation.id, Shard.state != "COMPLETE")
+        .values(
+            state="QUEUED",
+            attempts=0,
+            bases_done=0,
+            lease_owner=None,
+            lease_token=None,
+            lease_until=None,
+            published_at=None,
+            error=None,
+        )
+    )
+    session.flush()
+    return True
+
+
+def _table_digest(table: pa.Table) -> str:
+    """SHA-256 of a table's rows, however they are cut into chunks."""
+    digest = hashlib.sha256()
+    columns = [table.schema.names, *(column.to_pylist() for column in table.columns)]
+    for values in columns:
+        digest.update(json.dumps(values, separators=(",", ":"), allow_nan=False).encode())
+    return digest.hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    """SHA-256 over names and hashes of the files of a folder."""
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return parameters_digest(files)
+
+
+def _shown(text: str | None, what: str) -> str | None:
+    """Text that is kept to be shown: short, on one line; None if there is nothing in it."""
+    if text is None or not text.strip():
+        return None
+    if len(text) > MAX_TITLE:
+        raise OptionError(f"{what} must have at most {MAX_TITLE} characters, got {len(text)}")
+    if any(not character.isprintable() for character in text):
+        raise OptionError(f"{what} must be text on one line")
+    return text.strip()
+
+
+def _file_name(name: str | None) -> str | None:
+    """Last part of a file name, as far as it can be shown."""
+    if not name:
+        return None
+    last = PurePath(name.replace("\\", "/")).name
+    shown = "".join(character for character in last if character.isprintable())
+    return shown[:MAX_TITLE] or None

@@ -1,0 +1,143 @@
+"""A worker process: Celery delivers the ids of shards, `workers.tasks` does the work.
+
+The worker runs one task at a time in its main thread (the ``solo`` pool): nothing is
+forked after torch has started, and a process that dies takes one shard with it, which
+the database gives to another.
+"""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+import warnings
+
+from celery import Celery
+from celery.platforms import SecurityWarning
+from celery.worker import state as celery_state
+from sqlalchemy.exc import SQLAlchemyError
+
+from annotations.cards import find_cards
+from app.broker import celery_config, queue_name
+from app.config import Settings
+from app.database import check_schema, make_engine, transaction
+from app.shards import heartbeat, retire
+from app.storage import LocalStorage
+from workers.commands.places import model_roots
+from workers.tasks import ShardRunner, register
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 15.0
+"""A worker reports this often, or four times in `Settings.worker_seconds` if that is shorter."""
+
+
+def worker_name() -> str:
+    """A name no other worker has: machine, process and a random word."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+
+def make_worker_app(runner: ShardRunner, settings: Settings) -> Celery:
+    """The Celery application of a worker, which knows the one task.
+
+    Parameters
+    ----------
+    runner : ShardRunner
+        Does the work of the task.
+    settings : Settings
+        Says where the broker is.
+
+    Returns
+    -------
+    app : Celery
+        Ready for ``app.Worker``.
+    """
+    app = Celery("saetrack", set_as_current=False)
+    app.conf.update(celery_config(settings))
+    if settings.broker_url == "filesystem://":
+        # the same broker; kombu warns of a URL without a host, though files have none
+        app.conf.broker_url = "filesystem://localhost"
+    register(app, runner)
+    return app
+
+
+def stopping() -> bool:
+    """Whether this process has been told to stop; the task at hand is then given up."""
+    return celery_state.should_stop not in (None, False) or celery_state.should_terminate not in (
+        None,
+        False,
+    )
+
+
+def run_worker(settings: Settings, *, name: str | None = None) -> int:
+    """Work until told to stop.
+
+    Parameters
+    ----------
+    settings : Settings
+        The installation.
+    name : str, optional
+        Name of the worker, unique in the installation; made up by default.
+
+    Returns
+    -------
+    code : int
+        Exit code of the process.
+
+    Raises
+    ------
+    StateError
+        If the database's schema is not this version's.
+    """
+    name = name or worker_name()
+    # Celery warns of root because of pickle; nothing but JSON is accepted here
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    settings.make_folders()
+    engine = make_engine(settings)
+    check_schema(engine)
+    roots = model_roots(settings)
+    models = sorted(find_cards(roots).dictionaries)
+    queue = queue_name("")
+    runner = ShardRunner(
+        settings=settings,
+        engine=engine,
+        storage=LocalStorage(settings.storage_dir),
+        roots=roots,
+        name=name,
+        stopping=stopping,
+    )
+    app = make_worker_app(runner, settings)
+    ended = threading.Event()
+
+    def report() -> None:
+        """Tell the database that this worker lives, until the process ends."""
+        while True:
+            try:
+                with transaction(engine) as session:
+                    heartbeat(session, name, queue=queue, models=models)
+            except SQLAlchemyError:
+                log.exception("worker %s could not report; it tries again", name)
+            if ended.wait(min(HEARTBEAT_SECONDS, settings.worker_seconds / 4)):
+                return
+
+    reporter = threading.Thread(target=report, name="heartbeat", daemon=True)
+    reporter.start()
+    try:
+        worker = app.Worker(
+            hostname=f"saetrack@{name}",
+            pool="solo",
+            concurrency=1,
+            queues=[queue],
+            loglevel="WARNING",
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+        )
+        worker.start()
+        return int(worker.exitcode or 0)
+    finally:
+        ended.set()
+        reporter.join(timeout=5)
+        with transaction(engine) as session:
+            retire(session, name)

@@ -1,0 +1,150 @@
+"""What the commands print: a progress bar on standard error, summaries on standard output."""
+
+import json
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import click
+
+from annotations.types import Contig
+from workers.annotate import Summary
+
+TOP_ROWS = 10
+"""Features in a printed summary."""
+
+BAR_WIDTH = 30
+
+
+class Bar:
+    """One line on standard error that says how far the work is; silent where nobody watches."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Clear the line."""
+        if self._shown and self._last:
+            click.echo("\r" + " " * len(self._last) + "\r", nl=False, err=True)
+
+    def show(self, what: str, done: int = 0, total: int = 0) -> None:
+        """Draw the line.
+
+        Parameters
+        ----------
+        what : str
+            What is being done.
+        done, total : int
+            How much of it; no bar where the total is not known (0).
+        """
+        if not self._shown:
+            return
+        line = what
+        if total:
+            full = BAR_WIDTH * done // total
+            line = f"{what} [{'#' * full}{'.' * (BAR_WIDTH - full)}] {done:,}/{total:,} bases"
+        click.echo("\r" + line.ljust(len(self._last)), nl=False, err=True)
+        self._last = line
+
+
+def print_summary(summary: Summary, *, as_json: bool) -> None:
+    """Print what `saetrack annotate` found."""
+    if as_json:
+        click.echo(json.dumps(summary_json(summary), indent=2, allow_nan=False))
+        return
+    merged, card = summary.merged, summary.dictionary
+    bases = sum(contig.length for contig in summary.contigs)
+    warning = " (RANDOM WEIGHTS: for tests; means nothing)" if card.random_weights else ""
+    strands = "both strands" if summary.options.strands == "both" else "forward strand"
+    click.echo(f"{_records(summary.contigs)}, {bases:,} bases, {strands}; {card.id}{warning}")
+    click.echo(f"{merged.features:,} active feature rows, {merged.peaks:,} top peaks kept")
+    taxon = f"{summary.options.release} {summary.options.taxon}"
+    if merged.power.tested:
+        click.echo(f"motif test ({taxon}): {merged.matches:,} matches at q <= 0.05")
+    elif summary.options.taxon is None:
+        click.echo("motif test: none was asked for (--motifs TAXON)")
+    else:
+        click.echo(f"motif test ({taxon}): underpowered, {merged.power.reason}")
+        click.echo("labels below come from the dictionary's atlas, where it has one")
+    rows = [_row(row) for row in summary.features.slice(0, TOP_ROWS).to_pylist()]
+    if rows:
+        click.echo()
+        print_table(["feature", "max", "peaks", "label", "motif at peaks", "genes", "match"], rows)
+    click.echo()
+    parts = ", ".join(f"{name} {value:.1f} s" for name, value in summary.seconds.items())
+    click.echo(f"{parts}; peak memory {summary.peak_memory_bytes / 1e6:,.0f} MB")
+    click.echo(f"files in {summary.out}: {', '.join(_short(summary.files))}")
+    if summary.options.taxon is not None:
+        click.echo(f"next: saetrack query {summary.out} --tf NAME")
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """The summary as JSON values."""
+    return {
+        "out": str(summary.out),
+        "dictionary": summary.dictionary.id,
+        "random_weights": summary.dictionary.random_weights,
+        "options": summary.options.to_json(),
+        "contigs": [{"name": c.name, "length": c.length} for c in summary.contigs],
+        "active_feature_rows": summary.merged.features,
+        "peaks": summary.merged.peaks,
+        "matches": summary.merged.matches,
+        "power": summary.merged.power._asdict(),
+        "top_features": [
+            row | {"strand": "+" if row["strand"] > 0 else "-"}
+            for row in summary.features.slice(0, TOP_ROWS).to_pylist()
+        ],
+        "files": summary.files,
+        "seconds": summary.seconds,
+        "peak_memory_bytes": summary.peak_memory_bytes,
+    }
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print rows of text in columns."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in [header, *rows]:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def share(name: str | None, part: float | None) -> str:
+    """A name and its share in per cent, or a dash."""
+    return "-" if name is None else f"{name} {100 * (part or 0):.0f}%"
+
+
+def _records(contigs: list[Contig]) -> str:
+    """How many records there are, in words."""
+    return contigs[0].name if len(contigs) == 1 else f"{len(contigs)} records"
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    """A feature as the cells of the summary's table."""
+    match = "-"
+    if row["match_motif_name"] is not None:
+        match = f"{row['match_motif_name']} q={row['match_q']:.2g}"
+    return [
+        f"{row['feature']}{'+' if row['strand'] > 0 else '-'}",
+        f"{row['max']:.3g}",
+        f"{row['peaks']:,}",
+        (row["label"] or "-")[:40],
+        share(row["peak_motif_name"], row["peak_motif_share"]),
+        share(row["peak_gene_kind"], row["peak_gene_kind_share"]),
+        match,
+    ]
+
+
+def _short(files: list[str]) -> list[str]:
+    """File names, those of one folder as a pattern."""
+    tracks = [name for name in files if "/" in name]
+    plain = [name for name in files if "/" not in name]
+    return [*plain, f"{tracks[0].split('/')[0]}/*.bw ({len(tracks)})"] if tracks else plain

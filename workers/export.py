@@ -1,0 +1,198 @@
+"""A finished result as files that people and other programs read.
+
+The result of a computation numbers its contigs; here they get the names the user gave.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from annotations.activations import read_feature
+from annotations.errors import StorageError
+from annotations.tables import column, with_contig_names, write_tsv
+from annotations.tracks import SignalStrand, write_bigwig, write_peaks_bed
+from annotations.types import Contig
+
+CONTIGS_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("refget", pa.string(), nullable=False),
+    ]
+)
+"""The contigs of a result, in order."""
+
+SIGNAL_FOLDER = "signal"
+"""Folder of the bigWig files inside a result."""
+
+SUFFIXES: dict[SignalStrand, str] = {"+": "plus", "-": "minus", "either": "either"}
+"""How a strand is spelled in a file name."""
+
+
+def export(
+    folder: Path, contigs: Sequence[Contig], *, features: Sequence[int] = (), both: bool = True
+) -> list[Path]:
+    """Write the tables of a result as text, and the signal of some features.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the files of `workers.merge.merge`; the new files are put beside them.
+    contigs : sequence of Contig
+        Those of the submission, in order, with the user's names.
+    features : sequence of int
+        Features whose signal is written, each as one bigWig of the larger of both strands.
+    both : bool
+        Whether the reverse strand was read.
+
+    Returns
+    -------
+    written : list of Path
+        features.tsv, peaks.tsv, peaks.bed, matches.tsv, contigs.parquet, contigs.tsv and the
+        bigWig files.
+
+    Raises
+    ------
+    StorageError
+        If a file of the result is missing.
+    """
+    names = [contig.name for contig in contigs]
+    tables = {name: _read(folder, name) for name in ("features", "peaks", "matches")}
+    listed = pa.table(
+        [
+            pa.array(names, pa.string()),
+            pa.array([contig.length for contig in contigs], pa.int64()),
+            pa.array([contig.digest for contig in contigs], pa.string()),
+        ],
+        schema=CONTIGS_SCHEMA,
+    )
+    write_tsv(tables["features"], folder / "features.tsv")
+    write_tsv(tables["matches"], folder / "matches.tsv")
+    write_tsv(with_contig_names(tables["peaks"], names), folder / "peaks.tsv")
+    write_peaks_bed(for_bed(tables["peaks"], tables["features"]), names, folder / "peaks.bed")
+    write_tsv(listed, folder / "contigs.tsv")
+    pq.write_table(listed, folder / "contigs.parquet")
+    written = [
+        folder / name
+        for name in (
+            "features.tsv",
+            "peaks.tsv",
+            "peaks.bed",
+            "matches.tsv",
+            "contigs.tsv",
+            "contigs.parquet",
+        )
+    ]
+    if features:
+        (folder / SIGNAL_FOLDER).mkdir(exist_ok=True)
+    for feature in features:
+        path = folder / SIGNAL_FOLDER / signal_name(feature, "either" if both else "+")
+        write_signal(folder, feature, "either" if both else "+", path, contigs)
+        written.append(path)
+    return written
+
+
+def write_signal(
+    folder: Path, feature: int, strand: SignalStrand, path: Path, contigs: Sequence[Contig]
+) -> None:
+    """Write the signal of one feature of a result as bigWig.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds activations.parquet.
+    feature : int
+        Index of the feature; one that was never active gives a track of 0.
+    strand : {"+", "-", "either"}
+        "either" is the larger of the two at each base.
+    path : Path
+        Made or replaced.
+    contigs : sequence of Contig
+        Those of the submission, in order.
+    """
+    write_bigwig(
+        path,
+        read_feature(folder / "activations.parquet", feature),
+        [contig.name for contig in contigs],
+        [contig.length for contig in contigs],
+        strand=strand,
+    )
+
+
+def signal_name(feature: int, strand: SignalStrand) -> str:
+    """File name of a feature's signal, such as ``f12.either.bw``."""
+    if strand not in get_args(SignalStrand):
+        raise ValueError(f"strand must be one of {get_args(SignalStrand)}, got {strand!r}")
+    return f"f{feature}.{SUFFIXES[strand]}.bw"
+
+
+def read_contigs(path: Path) -> list[Contig]:
+    """The contigs of a result, as `export` wrote them to contigs.parquet."""
+    return [Contig(*row.values()) for row in pq.read_table(path).to_pylist()]
+
+
+def for_bed(peaks: pa.Table, features: pa.Table) -> pa.Table:
+    """Peaks with the label columns of a BED file: label, motif and gene."""
+    known = features.filter(features.column("label").is_valid())
+    keys = column(known, "feature").astype(np.int64) * 2 + (column(known, "strand") < 0)
+    wanted = column(peaks, "feature").astype(np.int64) * 2 + (column(peaks, "strand") < 0)
+    order = np.argsort(keys)
+    at = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
+    if len(keys):
+        index = pa.array(order[at], mask=keys[order][at] != wanted)
+        label = known.column("label").take(index)
+    else:
+        label = pa.nulls(len(wanted), pa.string())
+    return (
+        peaks.append_column("label", label)
+        .append_column("motif", peaks.column("motif_name"))
+        .append_column("gene", peaks.column("gene_name"))
+    )
+
+
+def ranked_features(features: pa.Table) -> pa.Table:
+    """Active feature rows, the most telling first.
+
+    Those with a match of this run by q, then those with a motif in the atlas by its q, then
+    those with any label, then the rest by how far the largest activation stands above the
+    median one.
+
+    Parameters
+    ----------
+    features : Table
+        As `workers.features.feature_table` returns it.
+
+    Returns
+    -------
+    ranked : Table
+        The rows with at least one active base.
+    """
+    active = features.filter(pa.array(column(features, "active_bases") > 0))
+    contrast = column(active, "max").astype(np.float64) / column(active, "q50")
+    keys = (
+        column(active, "strand") < 0,
+        column(active, "feature"),
+        -contrast,
+        active.column("label").is_null().to_numpy(),
+        _nulls_last(active, "label_motif_q"),
+        _nulls_last(active, "match_q"),
+    )
+    return active.take(pa.array(np.lexsort(keys)))
+
+
+def _nulls_last(table: pa.Table, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """A column of numbers with nulls as infinity."""
+    values = table.column(name).cast(pa.float64()).fill_null(np.inf)
+    return np.asarray(values.to_numpy(), dtype=np.float64)
+
+
+def _read(folder: Path, name: str) -> pa.Table:
+    """A table of a result."""
+    path = folder / f"{name}.parquet"
+    if not path.is_file():
+        raise StorageError(f"the result has no {path.name}; it is cut or was not finished")
+    return pq.read_table(path)

@@ -1,0 +1,122 @@
+"""The table of features: what each did, what stands at its peaks, and what it is known for."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from annotations.labels import INTERGENIC, KINDS, modal
+from annotations.tables import column
+from workers.peak_labels import LabelledPeaks
+
+ATLAS_COLUMNS = {
+    "label": "label",
+    "motif_id": "label_motif_id",
+    "motif_name": "label_motif_name",
+    "motif_q": "label_motif_q",
+    "motif_log2_enrichment": "label_motif_log2_enrichment",
+    "concept": "label_concept",
+    "concept_share": "label_concept_share",
+    "concept_log2_enrichment": "label_concept_log2_enrichment",
+    "concept_q": "label_concept_q",
+}
+"""Columns of an atlas, and their names in the table of features."""
+
+
+def feature_table(
+    features: pa.Table,
+    peaks: LabelledPeaks,
+    matches: pa.Table,
+    labels: pa.Table | None,
+    *,
+    significant_q: float,
+) -> pa.Table:
+    """Put what is known of each feature row beside its statistics.
+
+    Three groups of columns, never mixed: ``peak_*`` describe this run's top peaks,
+    ``match_*`` are this run's tests, ``label*`` come from the dictionary's atlas.
+
+    Parameters
+    ----------
+    features : Table of `annotations.peaks.FEATURES_SCHEMA`
+        One row per feature and strand that was active.
+    peaks : LabelledPeaks
+        The top peaks and what stands there.
+    matches : Table of `annotations.enrichment.MATCHES_SCHEMA`
+        Tests of this run, best first.
+    labels : Table or None
+        Labels of the atlas.
+    significant_q : float
+        A match counts at or below this q.
+
+    Returns
+    -------
+    table : Table
+        The rows of `features` in their order, with further columns; null where nothing is
+        known.
+    """
+    rows = row_keys(features)
+    table = features
+    for name, values in _peak_columns(rows, peaks).items():
+        table = table.append_column(name, values)
+    claimed = matches.filter(pc.less_equal(matches.column("q"), significant_q))
+    for source, target in (
+        ("matrix_id", "match_motif_id"),
+        ("motif_name", "match_motif_name"),
+        ("q", "match_q"),
+        ("log2_enrichment", "match_log2_enrichment"),
+    ):
+        table = table.append_column(target, _looked_up(rows, claimed, source))
+    for source, target in ATLAS_COLUMNS.items():
+        if labels is None:
+            kind = pa.string() if source in _TEXT else pa.float64()
+            table = table.append_column(target, pa.nulls(len(rows), kind))
+        else:
+            table = table.append_column(target, _looked_up(rows, labels, source))
+    return table
+
+
+_TEXT = {"label", "motif_id", "motif_name", "concept"}
+
+
+def row_keys(table: pa.Table) -> NDArray[np.int64]:
+    """One number per feature and strand: twice the feature, and 1 more on strand -1."""
+    feature = column(table, "feature").astype(np.int64)
+    return 2 * feature + (column(table, "strand") < 0)
+
+
+def _looked_up(rows: NDArray[np.int64], table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of another table for each feature row: its first row there, null for none."""
+    keys, first = np.unique(row_keys(table), return_index=True)
+    if not len(keys):
+        return pa.nulls(len(rows), table.schema.field(name).type)
+    at = np.minimum(np.searchsorted(keys, rows), len(keys) - 1)
+    return table.column(name).take(pa.array(first[at], mask=keys[at] != rows))
+
+
+def _peak_columns(rows: NDArray[np.int64], peaks: LabelledPeaks) -> dict[str, pa.Array]:
+    """The commonest motif and gene part at the top peaks of each feature row, and their shares."""
+    keys, group = np.unique(row_keys(peaks.table), return_inverse=True)
+    at = np.searchsorted(keys, rows)
+    has_peaks = np.zeros(len(rows), dtype=bool)
+    inside = at < len(keys)
+    has_peaks[inside] = keys[at[inside]] == rows[inside]
+    at[~has_peaks] = 0
+    columns: dict[str, pa.Array] = {}
+    motifs = peaks.catalogue.motifs if peaks.catalogue is not None else ()
+    motif, motif_share = modal(group, peaks.motif, max(len(keys), 1))
+    known = has_peaks & (motif[at] >= 0)
+    index = pa.array(motif[at], mask=~known)
+    columns["peak_motif_id"] = pa.array([m.matrix_id for m in motifs], pa.string()).take(index)
+    columns["peak_motif_name"] = pa.array([m.name for m in motifs], pa.string()).take(index)
+    columns["peak_motif_share"] = pa.array(motif_share[at], mask=~known)
+    if peaks.kind is None:
+        columns["peak_gene_kind"] = pa.nulls(len(rows), pa.string())
+        columns["peak_gene_kind_share"] = pa.nulls(len(rows), pa.float64())
+        return columns
+    kind, kind_share = modal(group, peaks.kind, max(len(keys), 1))
+    known = has_peaks & (kind[at] >= 0)
+    index = pa.array(kind[at], mask=~known)
+    columns["peak_gene_kind"] = pa.array([*KINDS, INTERGENIC], pa.string()).take(index)
+    columns["peak_gene_kind_share"] = pa.array(kind_share[at], mask=~known)
+    return columns

@@ -1,0 +1,90 @@
+"""What stands at the top peaks of a computation, as columns beside each peak."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from annotations.jaspar import MotifCatalogue
+from annotations.labels import gene_parts, near_hits
+from annotations.tables import column
+
+
+class LabelledPeaks(NamedTuple):
+    """Peaks and what stands there."""
+
+    table: pa.Table
+    """The peaks, with columns motif_id, motif_name, motif_offset (bases, in the sense of the
+    pass), motif_strand (of the sequence), motif_score (log2 odds), motif_p (the motif threshold),
+    genes (kinds, joined by a semicolon) and gene_name; null where nothing stands or is known."""
+    motif: NDArray[np.int64]
+    """Index in the catalogue of the best motif near each peak; -1 for none."""
+    kind: NDArray[np.int64] | None
+    """Index in `annotations.labels.KINDS` of the most specific gene part; its length for none."""
+    catalogue: MotifCatalogue | None
+    """Where the motifs come from; None where none were looked for."""
+
+
+def label_peaks(
+    peaks: pa.Table,
+    hits: pa.Table,
+    catalogue: MotifCatalogue | None,
+    genes: pa.Table | None,
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+) -> LabelledPeaks:
+    """Put the best motif hit and the gene parts beside each peak.
+
+    Parameters
+    ----------
+    peaks : Table of `annotations.peaks.TOP_PEAKS_SCHEMA`
+        The peaks.
+    hits : Table of `annotations.motif_scan.HITS_SCHEMA`
+        Motif hits of the same sequences; empty where no motifs were looked for.
+    catalogue : MotifCatalogue or None
+        What `hits` index.
+    genes : Table of `annotations.genes.GENES_SCHEMA` or None
+        Gene parts of the same sequences.
+    pairs : pair of ndarray of int64, or None
+        Overlaps as rows of `peaks` and rows of `genes`.
+
+    Returns
+    -------
+    labelled : LabelledPeaks
+        One row per peak, in the order given.
+    """
+    table, motif = _with_motifs(peaks, hits, catalogue)
+    if genes is None or pairs is None:
+        nothing = pa.nulls(peaks.num_rows, pa.string())
+        table = table.append_column("genes", nothing).append_column("gene_name", nothing)
+        return LabelledPeaks(table, motif, None, catalogue)
+    parts = gene_parts(peaks.num_rows, *pairs, genes)
+    table = table.append_column("genes", parts.kinds).append_column("gene_name", parts.names)
+    return LabelledPeaks(table, motif, parts.primary, catalogue)
+
+
+def _with_motifs(
+    peaks: pa.Table, hits: pa.Table, catalogue: MotifCatalogue | None
+) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Peaks with the columns of the best motif hit, and the index of its motif."""
+    near = near_hits(
+        column(peaks, "contig"), column(peaks, "position"), column(peaks, "strand"), hits
+    )
+    found = near.row >= 0
+    rows = pa.array(near.row, mask=~found)
+    motif = np.where(found, -1, -1)
+    if found.any():
+        motif[found] = column(hits, "motif")[near.row[found]]
+    motifs = catalogue.motifs if catalogue is not None else ()
+    index = pa.array(motif, mask=~found)
+    columns = {
+        "motif_id": pa.array([m.matrix_id for m in motifs], pa.string()).take(index),
+        "motif_name": pa.array([m.name for m in motifs], pa.string()).take(index),
+        "motif_offset": pa.array(near.offset.astype(np.int32), mask=~found),
+        "motif_strand": hits.column("strand").take(rows),
+        "motif_score": hits.column("score").take(rows),
+        "motif_p": hits.column("p").take(rows),
+    }
+    for name, values in columns.items():
+        peaks = peaks.append_column(name, values)
+    return peaks, motif

@@ -1,0 +1,336 @@
+"""The one task: take a shard, do its work under a lease, hand in what it made.
+
+    message (shard id) --claim--> run_shard or merge in a temporary folder --store--> finish
+
+Everything that can go wrong has an end: work that is no longer wanted stops quietly,
+an error of the data fails the run with its message, anything else is tried again.
+"""
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import pyarrow.parquet as pq
+from celery import Celery
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from annotations.cards import DictionaryCard, find_cards
+from annotations.errors import SaetrackError, StorageError, ToolError, WeightsError
+from app.broker import TASK_RUN_SHARD
+from app.config import Settings
+from app.database import transaction
+from app.models import State
+from app.shards import ClaimedShard, claim, fail, finish, release, renew
+from app.storage import LocalStorage
+from workers.device import choose_device, describe_device, is_out_of_memory
+from workers.merge import merge
+from workers.pipeline import Canceled, run_shard
+from workers.registry import Encoder, open_dictionary
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 5.0
+"""A lease is renewed this often, or three times in its length if that is shorter."""
+
+STALL_SECONDS = 1800.0
+"""Work that has shown no progress for so long loses its lease: it hangs."""
+
+OUR_FAULT = (StorageError, ToolError, WeightsError)
+"""Errors of this installation, not of what the user sent."""
+
+
+class Verdict(NamedTuple):
+    """What becomes of a shard after an error."""
+
+    code: str
+    message: str
+    retryable: bool
+    state: State
+
+
+def verdict(error: Exception) -> Verdict:
+    """What an error means for the shard.
+
+    Parameters
+    ----------
+    error : Exception
+        What the work raised.
+
+    Returns
+    -------
+    verdict : Verdict
+        The message is for the user: it holds no sequence and no path of this machine.
+    """
+    if isinstance(error, OUR_FAULT):
+        return Verdict(error.code, str(error), not isinstance(error, WeightsError), "SYSTEM_ERROR")
+    if isinstance(error, SaetrackError):
+        return Verdict(error.code, str(error), False, "EXECUTOR_ERROR")
+    if is_out_of_memory(error):
+        message = "memory ran out even for one window at a time; use a machine with more memory"
+        return Verdict("out-of-memory", message, False, "EXECUTOR_ERROR")
+    if isinstance(error, OSError):
+        return Verdict("storage-error", f"{error.strerror or error}", True, "SYSTEM_ERROR")
+    message = f"internal error ({type(error).__name__}); the worker's log holds the details"
+    return Verdict("internal-error", message, True, "SYSTEM_ERROR")
+
+
+class Lease:
+    """Keeps a claimed shard while the work goes on, from a thread of its own.
+
+    A context manager. The work calls `check`, which raises `Canceled` once the shard
+    has passed to another worker, its run was canceled, or the process is told to stop.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        claimed: ClaimedShard,
+        settings: Settings,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        every: float | None = None,
+    ) -> None:
+        self._engine = engine
+        self._claimed = claimed
+        self._settings = settings
+        self._stopping = stopping
+        self._every = every or min(RENEW_SECONDS, settings.lease_seconds / 3)
+        self._done = 0
+        self._seen = time.monotonic()
+        self._lost = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to renew."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop renewing; the lease itself ends with `finish`, `fail` or time."""
+        self._ended.set()
+        self._thread.join()
+
+    def check(self, bases_done: int | None = None) -> None:
+        """Note progress, and stop work that is no longer wanted.
+
+        Parameters
+        ----------
+        bases_done : int, optional
+            Bases done so far.
+
+        Raises
+        ------
+        Canceled
+            If the shard is no longer ours or the process is to stop.
+        """
+        if bases_done is not None:
+            self._done = bases_done
+        self._seen = time.monotonic()
+        if self._lost.is_set() or self._stopping():
+            raise Canceled
+
+    def _keep(self) -> None:
+        """Renew until the work ends, hangs or is lost."""
+        while not self._ended.wait(self._every):
+            if time.monotonic() - self._seen > STALL_SECONDS:
+                log.error("shard %s shows no progress; its lease is given up", self._claimed.id)
+                return
+            try:
+                with transaction(self._engine) as session:
+                    held = renew(session, self._claimed, self._settings, bases_done=self._done)
+            except SQLAlchemyError:
+                # a busy database is no reason to lose the work: the lease lasts several tries
+                log.exception("the lease of shard %s could not be renewed", self._claimed.id)
+                continue
+            if not held:
+                self._lost.set()
+                return
+
+
+class ShardRunner:
+    """Runs shards in this process; opened dictionaries are kept."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        engine: Engine,
+        storage: LocalStorage,
+        roots: Sequence[Path],
+        name: str,
+        stopping: Callable[[], bool] = lambda: False,
+        batch: int = 8,
+    ) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.storage = storage
+        self.roots = roots
+        self.name = name
+        self.stopping = stopping
+        self.batch = batch
+        self._encoders: dict[str, Encoder] = {}
+
+    def run(self, shard_id: int) -> bool:
+        """Do the work of one shard, if it is free.
+
+        Parameters
+        ----------
+        shard_id : int
+            Id from the message.
+
+        Returns
+        -------
+        done : bool
+            Whether this call completed the shard.
+        """
+        if self.stopping():
+            return False
+        with transaction(self.engine) as session:
+            claimed = claim(session, shard_id, self.name, self.settings)
+        if claimed is None:
+            return False
+        try:
+            with Lease(self.engine, claimed, self.settings, stopping=self.stopping) as lease:
+                return self._work(claimed, lease)
+        except Canceled:
+            self._drop(claimed)
+            if self.stopping():
+                with transaction(self.engine) as session:
+                    release(session, self.name)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, the shard must get an answer
+            self._fail(claimed, error)
+            return False
+
+    def _work(self, claimed: ClaimedShard, lease: Lease) -> bool:
+        """Compute in a temporary folder, store the files, and hand them in."""
+        with _scratch(self.settings.cache_dir) as folder:
+            if claimed.kind == "encode":
+                self._encode(claimed, lease, folder)
+            else:
+                self._merge(claimed, lease, folder)
+            manifest = {}
+            for path in sorted(folder.iterdir()):
+                lease.check()
+                manifest[path.name] = self.storage.put_file(f"{claimed.prefix}/{path.name}", path)
+        with transaction(self.engine) as session:
+            held = finish(session, claimed, manifest)
+        if not held:
+            self._drop(claimed)
+        elif claimed.kind == "merge":
+            self.storage.delete_prefix(f"computations/{claimed.computation_id}/shards")
+        return held
+
+    def _encode(self, claimed: ClaimedShard, lease: Lease, out: Path) -> None:
+        """Activations, peaks and statistics of the shard's spans."""
+        encoder = self.encoder(self._card(claimed))
+        lease.check()
+        run_shard(
+            self._input(claimed, "sequences.fa"),
+            claimed.spans,
+            encoder,
+            out,
+            strands=claimed.options.strands,
+            batch=self.batch,
+            on_progress=lease.check,
+        )
+
+    def _merge(self, claimed: ClaimedShard, lease: Lease, out: Path) -> None:
+        """The result of the whole computation."""
+        card = self._card(claimed)
+        cards = find_cards(self.roots)
+        genes = None
+        if "genes.parquet" in claimed.inputs:
+            genes = pq.read_table(self._input(claimed, "genes.parquet"))
+        shards = [
+            self.storage.local_path(files["activations.parquet"]).parent
+            for files in claimed.shard_results
+        ]
+        merge(
+            shards,
+            self._input(claimed, "sequences.fa"),
+            card,
+            claimed.options,
+            out,
+            genes=genes,
+            atlas=cards.atlas(card),
+            made_by={"device": describe_device(choose_device(self.settings.device))},
+            on_stage=lambda stage: lease.check(),
+        )
+
+    def encoder(self, card: DictionaryCard) -> Encoder:
+        """The opened dictionary of a card; the last one is kept, since weights fill memory."""
+        if card.sha256 not in self._encoders:
+            self._encoders.clear()
+            self._encoders[card.sha256] = open_dictionary(
+                card, self.roots, choose_device(self.settings.device)
+            )
+        return self._encoders[card.sha256]
+
+    def _card(self, claimed: ClaimedShard) -> DictionaryCard:
+        """The card of the shard's dictionary, which must be the one the run was made for."""
+        card = find_cards(self.roots).dictionary(claimed.dictionary_id)
+        wanted = claimed.parameters["dictionary"]["sha256"]
+        if card.sha256 != wanted:
+            raise WeightsError(
+                f"dictionary {card.id!r} has other weights here ({card.sha256[:12]}) than when the "
+                f"run was submitted ({wanted[:12]}); submit the run again"
+            )
+        return card
+
+    def _input(self, claimed: ClaimedShard, name: str) -> Path:
+        """Local path of an input file."""
+        return self.storage.local_path(claimed.inputs[name])
+
+    def _drop(self, claimed: ClaimedShard) -> None:
+        """Delete what a claim stored that nobody will ask for."""
+        self.storage.delete_prefix(claimed.prefix)
+
+    def _fail(self, claimed: ClaimedShard, error: Exception) -> None:
+        """Record an error and delete what the attempt stored."""
+        log.error("shard %s failed, attempt %s", claimed.id, claimed.attempt, exc_info=error)
+        self._drop(claimed)
+        answer = verdict(error)
+        with transaction(self.engine) as session:
+            fail(
+                session,
+                claimed,
+                code=answer.code,
+                message=answer.message,
+                retryable=answer.retryable,
+                settings=self.settings,
+                state=answer.state,
+            )
+
+
+def register(app: Celery, runner: ShardRunner) -> None:
+    """Give a Celery application the task that runs a shard."""
+
+    @app.task(name=TASK_RUN_SHARD, ignore_result=True)  # type: ignore[untyped-decorator]
+    def run_shard_task(shard_id: int) -> None:
+        runner.run(shard_id)
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A temporary folder on the disk of the results, removed at the end."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="shard-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
