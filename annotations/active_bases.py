@@ -93,7 +93,7 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
     activations : Activations
         In the dtypes of `Activations`.
     """
-    columns: list[NDArray[Any]] = [np.empty(0, dtype=dtype) for dtype in DTYPES]
+    columns: list[Any] = [np.empty(0, dtype=dtype) for dtype in DTYPES]
     if parts:
         columns = [np.concatenate([part[i] for part in parts]) for i in range(len(DTYPES))]
     return Activations(*columns)
@@ -114,7 +114,8 @@ def select(activations: Activations, rows: NDArray[np.bool_] | NDArray[np.int64]
     activations : Activations
         The chosen rows.
     """
-    return Activations(*(values[rows] for values in activations))
+    feature, strand, contig, position, value = activations
+    return Activations(feature[rows], strand[rows], contig[rows], position[rows], value[rows])
 
 
 def sort(activations: Activations) -> Activations:

@@ -162,6 +162,8 @@ def _gunzip(source: BinaryIO, head: bytes, what: str) -> Iterator[bytes]:
             pending = source.read(_READ)
         if len(pending) == 1:
             pending += source.read(_READ)
+        if pending == _GZIP[:1]:
+            raise _cut(what)
         if pending and not pending.startswith(_GZIP):
             raise FormatError(
                 f"the {what} has data after the end of its gzip content; compress it again"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyBigWig
 from numpy.typing import NDArray
 
-from annotations.active_bases import Activations
+from annotations.active_bases import Activations, select
 from annotations.errors import CoordinateError, FormatError, OptionError, StorageError
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
@@ -77,7 +77,7 @@ def signal_runs(activations: Activations, length: int) -> Runs:
         If a value is not above 0 and finite.
     """
     position, value = activations.position, activations.value
-    if len(position) and not (0 <= position.min() and position.max() < length):
+    if len(position) and not (position.min() >= 0 and position.max() < length):
         raise CoordinateError(
             f"activations must lie in [0, {length}), the contig; got positions "
             f"{position.min()} to {position.max()}"
@@ -121,12 +121,14 @@ def write_bigwig(
         Of one feature, as `annotations.activations.read_feature` returns them; no rows give
         a signal of 0.
     names : sequence of str
-        Names of all contigs of the submission, in order: the header of the file.
+        Names of all contigs of the submission, in order.
     lengths : sequence of int
         Bases in each of them.
     contigs : sequence of int, optional
-        Indices of the contigs to describe; all by default. Of the others the file holds no
-        data, only their name and length.
+        Indices of the contigs to describe; all by default. The file holds these contigs, in
+        the order of the submission, and no others. The library looks contigs up one by one,
+        so time grows with the square of their number: a second of CPU for 10,000 contigs,
+        98 for 100,000; for more than that give only those asked for.
     strand : {"+", "-", "either"}
         Which strand's activations; "either" is the larger of the two at each base.
 
@@ -164,17 +166,15 @@ def write_bigwig(
         sign = pa.scalar(STRAND_SIGNS[strand], pa.int8())
         stretches = stretches.filter(pc.equal(stretches.column("strand"), sign))
     active = from_stretches(stretches)
-    active = Activations(*(values[np.argsort(active.contig, kind="stable")] for values in active))
+    active = select(active, np.argsort(active.contig, kind="stable"))
     bounds = np.searchsorted(active.contig, np.arange(len(names) + 1))
     with replacing(path) as temporary:
         try:
             with pyBigWig.open(str(temporary), "w") as file:
-                file.addHeader(list(zip(names, lengths, strict=True)))
+                file.addHeader([(names[contig], lengths[contig]) for contig in chosen])
                 for contig in chosen:
-                    rows = slice(bounds[contig], bounds[contig + 1])
-                    runs = signal_runs(
-                        Activations(*(values[rows] for values in active)), lengths[contig]
-                    )
+                    rows = np.arange(bounds[contig], bounds[contig + 1])
+                    runs = signal_runs(select(active, rows), lengths[contig])
                     file.addEntries(
                         [names[contig]] * len(runs.start),
                         runs.start,

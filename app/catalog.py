@@ -101,10 +101,9 @@ def parse_feature(result: Result, text: str) -> int:
     """
     if text.isascii() and text.isdigit() and int(text) < result.n_features:
         return int(text)
-    near = "" if not text.isdigit() else f"; the last one is {result.n_features - 1}"
     raise UnknownNameError(
         f"there is no feature {text[:20]!r}: features of this run are numbered 0 to "
-        f"{result.n_features - 1}{near}"
+        f"{result.n_features - 1}"
     )
 
 

@@ -455,3 +455,21 @@ def _changed(session: Session, statement: Any) -> bool:
     """Whether an UPDATE found its row."""
     result = session.execute(statement, execution_options={"synchronize_session": False})
     return cast("CursorResult[Any]", result).rowcount > 0
+
+
+__all__ = [
+    "MESSAGES_PER_WORKER",
+    "ClaimedShard",
+    "Due",
+    "claim",
+    "due",
+    "fail",
+    "fail_exhausted",
+    "finish",
+    "heartbeat",
+    "live_workers",
+    "release",
+    "renew",
+    "retire",
+    "stop_work",
+]

@@ -128,7 +128,7 @@ def test_long_runs_of_n_are_not_taken_for_a_bomb() -> None:
 def test_genbank_gives_records_and_genes() -> None:
     records, genes = read_sequences(DATA / "two_exons.gb")
     assert [(r.name, r.description, len(r.sequence)) for r in records] == [
-        ("TOY0001.1", "Toy gene with one intron.", 120)
+        ("TOY0001.1", "Toy gene with one intron", 120)
     ]
     assert genes is not None
     assert "intron" in genes["kind"].to_pylist()
@@ -179,7 +179,7 @@ REFUSED = {
     "stray carriage return": (b">a x\rACGT\nACGT\n", "control characters"),
     "long header": (b">" + b"a" * 70_000 + b"\nACGT\n", "header line is longer"),
     "long name": (b">" + b"a" * 2_000 + b"\nACGT\n", "longer than 1000 characters"),
-    "truncated gzip": (gzip.compress(TWO * 50)[:-9], "is cut"),
+    "truncated gzip": (gzip.compress(TWO)[:-9], "is cut"),
     "gzip of a header only": (gzip.compress(TWO)[:10], "is cut"),
     "bgzip without its last block": (bgzipped(TWO)[:-28], "is cut"),
     "rubbish after gzip": (gzip.compress(TWO) + b"rubbish", "data after the end of its gzip"),
@@ -220,14 +220,15 @@ def test_corrupted_gzip_is_refused() -> None:
         read(bytes(damaged))
 
 
+COMPLETE = {gzip.compress(b"")}  # two members cut between them are one good file
+
+
 @given(st.data())
 @settings(max_examples=50, deadline=None)
 def test_a_gzip_cut_anywhere_is_refused(data: st.DataObject) -> None:
-    whole = data.draw(
-        st.sampled_from([gzip.compress(TWO * 9), bgzipped(TWO.replace(b"two", b"z"))])
-    )
-    cut = data.draw(st.integers(2, len(whole) - 1))
-    with pytest.raises(FormatError):
+    whole = data.draw(st.sampled_from([gzip.compress(TWO), gzip.compress(b"") * 2, bgzipped(TWO)]))
+    cut = data.draw(st.integers(2, len(whole) - 1).filter(lambda at: whole[:at] not in COMPLETE))
+    with pytest.raises(FormatError, match="is cut"):
         read(whole[:cut])
 
 

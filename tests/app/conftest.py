@@ -22,9 +22,9 @@ from app.api import EXTENSION
 from app.config import Settings
 from app.database import make_engine, transaction, upgrade
 from app.factory import create_app
-from app.submissions import create_run
 from app.shards import ClaimedShard, claim, finish
 from app.storage import LocalStorage, Manifest
+from app.submissions import create_run
 
 FASTA = b">chrA first record\nACGTACGTAC\nGTACGTACGT\n>chrB\nNNNNNACGTT\n"
 """Two contigs of 20 and 10 bases."""

@@ -4,9 +4,12 @@ import json
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from workers.training.lm import BitsPerBase
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -222,7 +225,8 @@ def figures(
     from workers.training.bundle import read_model
     from workers.training.fidelity import measure_fidelity
     from workers.training.genomes import GenomeSpec
-    from workers.training.grids import encode, grid_agreement
+    from workers.training.grids import grid_agreement
+    from workers.training.reading import encode_span
 
     torch.set_num_threads(threads)
     cards = find_cards([models])
@@ -239,7 +243,7 @@ def figures(
     contexts = sorted({0, 8, 16, card.context // 2, card.context, 2 * card.context})
     curve = grid_agreement(encoder, piece, contexts=contexts)
     begin = time.perf_counter()
-    encode(encoder, piece, context=card.context)
+    encode_span(encoder, piece)
     taken = time.perf_counter() - begin
     measured = {
         "contig": contig,
@@ -276,7 +280,7 @@ def _validation_contigs(spec: Any, names: tuple[str, ...]) -> list[Any]:
     return [contigs[name] for name in names]
 
 
-def _pooled(bits: list[Any]) -> Any:
+def _pooled(bits: "list[BitsPerBase]") -> "BitsPerBase":
     import numpy as np
 
     coding = [part.coding_bases for part in bits]

@@ -102,7 +102,7 @@ def measure_fidelity(
     active = torch.zeros(coder.n_features, dtype=torch.bool)
     l0, residual, variance = 0.0, np.zeros(2), np.zeros(2)
     cosine = 0.0
-    for x in raw.split(1024):
+    for x in torch.split(raw, 1024):
         z = coder.encode(x)
         y = coder.decode(z)
         active |= (z > 0).any(0)
@@ -153,7 +153,7 @@ def _windows(
 
 
 def _parts(ids: Tensor, keep: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(ids.split(64), keep.split(64), strict=True))
+    return list(zip(torch.split(ids, 64), torch.split(keep, 64), strict=True))
 
 
 def _inner_tokens(model: PairedTree, ids: Tensor, keep: Tensor, layer: int) -> Tensor:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.activations import Activations, concatenate
-from annotations.types import Span
-from workers.pipeline import Window, WindowEncoder, encode_windows, place, windows_of
+from annotations.activations import Activations
+from workers.pipeline import WindowEncoder
+from workers.training.reading import encode_span
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,10 @@ def grid_agreement(
     first, last = stride, len(bases) - stride
     curve = []
     for context in contexts:
-        one = _by_triple(encode(encoder, bases, context=context), first, last, 0)
-        two = _by_triple(encode(encoder, bases[shift:], context=context), first, last, shift)
+        one = _by_triple(encode_span(encoder, bases, context=context), first, last, 0)
+        two = _by_triple(encode_span(encoder, bases[shift:], context=context), first, last, shift)
         curve.append(_compare(context, one, two))
     return curve
-
-
-def encode(encoder: WindowEncoder, bases: NDArray[np.uint8], *, context: int) -> Activations:
-    """Activations of both strands of one sequence, on a grid anchored at its first base."""
-    stride = encoder.dictionary.stride
-    windows = windows_of(
-        Span(0, 0, len(bases)), length=len(bases), stride=stride, context=context, strands="both"
-    )
-
-    def codes_of(window: Window) -> NDArray[np.uint8]:
-        return bases[window.read[0] : window.read[1]]
-
-    batches = encode_windows(windows, codes_of, encoder, width=stride + context, batch=8)
-    return concatenate([place(group, rows) for group, rows in batches])
 
 
 def _by_triple(
@@ -107,5 +93,5 @@ def _compare(
     for row, (key, value) in enumerate((one, two)):
         values[row, np.searchsorted(either, key)] = value
     spread = values.std(axis=1)
-    pearson = float(np.corrcoef(values)[0, 1]) if spread.min() > 0 else None
+    pearson = float(np.atleast_2d(np.corrcoef(values))[0, 1]) if spread.min() > 0 else None
     return GridAgreement(context, len(both) / len(either), pearson)

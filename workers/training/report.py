@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from annotations.activations import concatenate
 from annotations.jaspar import Motif
 from annotations.motif_scan import scan
 from annotations.peaks import find_peaks, top_peaks
 from annotations.types import Span
-from workers.pipeline import Window, WindowEncoder, encode_windows, place, windows_of
+from workers.pipeline import WindowEncoder
+from workers.training.reading import encode_span
 
 
 class Region(NamedTuple):
@@ -115,32 +115,13 @@ def _places(encoder: WindowEncoder, regions: Sequence[Region]) -> pa.Table:
 
 
 def _region_peaks(encoder: WindowEncoder, region: Region) -> pa.Table:
-    card = encoder.dictionary
     parts = []
     # A megabase holds some 30 million activations: peaks are taken a piece at a time.
-    piece = 512 * card.stride
+    piece = 256 * encoder.dictionary.stride
     for start in range(0, len(region.bases), piece):
-        span = Span(0, start, min(start + piece, len(region.bases)))
-        windows = windows_of(
-            span,
-            length=len(region.bases),
-            stride=card.stride,
-            context=card.context,
-            strands="both",
-        )
-
-        def codes_of(window: Window) -> NDArray[np.uint8]:
-            return region.bases[window.read[0] : window.read[1]]
-
-        found = concatenate(
-            [
-                place(group, rows)
-                for group, rows in encode_windows(
-                    windows, codes_of, encoder, width=card.stride + card.context, batch=8
-                )
-            ]
-        )
-        parts.append(find_peaks(found, [span]))
+        end = min(start + piece, len(region.bases))
+        found = encode_span(encoder, region.bases, start=start, end=end)
+        parts.append(find_peaks(found, [Span(0, start, end)]))
     return pa.concat_tables(parts)
 
 

@@ -1,0 +1,62 @@
+"""Settings: defaults, environment, refusals in words."""
+
+from pathlib import Path
+
+import pytest
+
+from annotations.errors import OptionError
+from app.config import Settings
+
+
+def test_defaults_live_in_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert settings.database_url == f"sqlite:///{tmp_path}/saetrack.db"
+    assert settings.broker_url == "filesystem://"
+    assert settings.models_dirs[-1] == tmp_path / "models"
+    assert settings.host == "127.0.0.1"
+    settings.make_folders()
+    assert (tmp_path / "uploads").stat().st_mode & 0o777 == 0o700
+
+
+def test_environment_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
+    settings = Settings.from_env(
+        {
+            "SAETRACK_DATA_DIR": str(tmp_path),
+            "SAETRACK_PORT": "9000",
+            "SAETRACK_LEASE_SECONDS": "2.5",
+            "SAETRACK_SHARE_COMPUTATIONS": "1",
+            "SAETRACK_MODELS_DIRS": f"{tmp_path}/a:{tmp_path}/b",
+            "HOME": "/ignored",
+        }
+    )
+    assert settings.port == 9000
+    assert settings.lease_seconds == 2.5
+    assert settings.share_computations is True
+    assert settings.models_dirs == (tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SAETRACK_PROT", "1", "did you mean SAETRACK_PORT"),
+        ("SAETRACK_PORT", "many", "SAETRACK_PORT must be a whole number, got 'many'"),
+        ("SAETRACK_PORT", "70000", r"SAETRACK_PORT must be in \[0, 65535\], got 70000"),
+        ("SAETRACK_LEASE_SECONDS", "0", "SAETRACK_LEASE_SECONDS must be in"),
+        ("SAETRACK_LEASE_SECONDS", "nan", "SAETRACK_LEASE_SECONDS must be in"),
+        ("SAETRACK_MAX_ATTEMPTS", "0", "SAETRACK_MAX_ATTEMPTS must be in"),
+        ("SAETRACK_TRUST_NETWORK", "yes", "SAETRACK_TRUST_NETWORK must be 0 or 1"),
+        ("SAETRACK_HOST", "0.0.0.0", "no accounts"),  # noqa: S104 - this is what is refused
+    ],
+)
+def test_wrong_settings_are_refused_in_words(name: str, value: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        Settings.from_env({name: value})
+
+
+def test_a_trusted_network_may_be_listened_on() -> None:
+    assert not Settings(host="0.0.0.0", trust_network=True).is_loopback  # noqa: S104
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1"])
+def test_loopback_addresses_are_known(host: str) -> None:
+    assert Settings(host=host).is_loopback

@@ -1,0 +1,238 @@
+"""The supervisor: its parts alone, and the whole service with a worker killed in mid-run."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from annotations.errors import OptionError
+from app.config import Settings
+from tests.workers.factories import make_tiny_models
+from tests.workers.test_pipeline import random_sequence
+from workers.serve import (
+    Child,
+    address,
+    backoff,
+    child_environment,
+    free_port,
+    stop_children,
+    where_it_is,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_busy_port_is_refused_with_the_way_out():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OptionError, match=rf"port {port}: .*in use; .*--port"):
+            free_port("127.0.0.1", port)
+
+
+def test_port_0_picks_one():
+    assert free_port("127.0.0.1", 0) > 1023
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(OptionError, match=r"cannot listen on 192\.0\.2\.1"):
+        free_port("192.0.2.1", 0)
+
+
+def test_waits_grow_and_end_at_half_a_minute():
+    assert [backoff(n) for n in range(1, 9)] == [0, 1, 2, 4, 8, 16, 30, 30]
+
+
+def test_children_get_the_same_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAETRACK_DEBUG", "1")
+    settings = Settings(
+        data_dir=tmp_path, port=4321, lease_seconds=1.5, models_dirs=(tmp_path / "a", tmp_path)
+    )
+    assert Settings.from_env(child_environment(settings)) == settings
+
+
+def test_who_reaches_the_service_is_said(tmp_path):
+    assert "this machine only" in where_it_is(Settings(data_dir=tmp_path))
+    open_to_all = Settings(data_dir=tmp_path, host="0.0.0.0", trust_network=True)  # noqa: S104
+    assert "WHOEVER" in where_it_is(open_to_all)
+    assert address(Settings(data_dir=tmp_path, host="::1", port=1)) == "http://[::1]:1"
+
+
+def sleeper(said):
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    return Child("worker", lambda name: command, dict(os.environ), said.append)
+
+
+def test_a_child_that_dies_is_started_again_and_its_name_is_told():
+    said = []
+    child = sleeper(said)
+    try:
+        assert child.tend() is None
+        first, name = child.process, child.name
+        first.kill()
+        first.wait()
+        assert child.tend() == name
+        assert said == ["the worker was killed by signal 9; it is started again"]
+        assert child.tend() is None
+        assert child.process.pid != first.pid
+        assert child.name != name
+        child.process.kill()
+        child.process.wait()
+        child.tend()
+        assert said[-1].endswith("started again in 1 s")
+        child.tend()
+        assert child.process is None
+    finally:
+        stop_children([child])
+
+
+def test_children_stop_when_asked(monkeypatch):
+    child = sleeper([])
+    child.start()
+    assert stop_children([child])
+    assert child.process.returncode == -signal.SIGTERM
+
+
+def test_a_child_that_does_not_listen_is_killed(monkeypatch, tmp_path):
+    monkeypatch.setattr("workers.serve.STOP_SECONDS", 0.2)
+    ready = tmp_path / "ready"
+    code = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    )
+    child = Child("worker", lambda name: [sys.executable, "-c", code], dict(os.environ), print)
+    child.start()
+    while not ready.exists():
+        time.sleep(0.02)
+    assert not stop_children([child])
+    assert child.process.returncode == -signal.SIGKILL
+
+
+class Service:
+    """A real `saetrack serve` in a temporary folder."""
+
+    def __init__(self, folder, **environment):
+        self.port = free_port("127.0.0.1", 0)
+        self.log = (folder / "serve.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "workers.cli", "serve", f"--port={self.port}"],
+            cwd=ROOT,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("SAETRACK_")},
+                "SAETRACK_DATA_DIR": str(folder / "data"),
+                "SAETRACK_MODELS_DIRS": str(folder / "models"),
+                "SAETRACK_LEASE_SECONDS": "5",
+                "SAETRACK_SHARD_BASES": "10000",
+                "SAETRACK_MIN_FREE_BYTES": "0",
+                "OMP_NUM_THREADS": "1",
+                **environment,
+            },
+            stdout=self.log,
+            stderr=self.log,
+        )
+
+    def ask(self, path, body=None):
+        """One request; waits for the service to be there."""
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                request = urllib.request.Request(
+                    f"http://127.0.0.1:{self.port}{path}",
+                    data=body,
+                    headers={"Content-Type": "text/x-fasta"} if body else {},
+                )
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError:
+                raise
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.2)
+
+    def wait_for(self, run_id, wanted, seconds):
+        """Ask until the run's answer fits, or fail with the last answer."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            view = self.ask(f"/v1/runs/{run_id}")
+            if wanted(view):
+                return view
+            time.sleep(0.1)
+        raise AssertionError(f"not reached in {seconds} s: {view}")
+
+    def worker_pid(self):
+        """The child of the supervisor that is the worker."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for child in children:
+            if b"worker" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                return int(child)
+        raise AssertionError("the supervisor has no worker")
+
+    def stop(self):
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=60)
+        self.log.close()
+        return code
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_killed_in_mid_run_comes_back_and_the_run_completes(tmp_path):
+    make_tiny_models(tmp_path / "models")
+    service = Service(tmp_path)
+    try:
+        body = b">one\n" + random_sequence(150_000) + b"\n"
+        run_id = service.ask("/v1/runs", body)["id"]
+        service.wait_for(
+            run_id, lambda v: v["state"] == "RUNNING" and v["progress"]["bases_done"] > 0, 120
+        )
+        killed = service.worker_pid()
+        os.kill(killed, signal.SIGKILL)
+        view = service.wait_for(run_id, lambda v: v["state"] not in ("QUEUED", "RUNNING"), 300)
+        assert view["state"] == "COMPLETE", view
+        assert service.worker_pid() != killed
+        features = service.ask(f"/v1/runs/{run_id}/features?limit=5")
+        assert features["features"]
+    finally:
+        code = service.stop()
+    log = (tmp_path / "serve.log").read_text()
+    assert code == 0, log
+    assert "the worker was killed by signal 9; it is started again" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_supervisor_takes_its_children_along_and_the_run_goes_on_later(tmp_path):
+    make_tiny_models(tmp_path / "models")
+    service = Service(tmp_path)
+    body = b">one\n" + random_sequence(100_000, 1) + b"\n"
+    run_id = service.ask("/v1/runs", body)["id"]
+    worker = service.worker_pid()
+    service.process.kill()
+    service.process.wait()
+    service.log.close()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not Path(f"/proc/{worker}").exists()
+    again = Service(tmp_path)
+    try:
+        view = again.wait_for(
+            run_id, lambda v: v["state"] not in ("QUEUED", "INITIALIZING", "RUNNING"), 300
+        )
+        assert view["state"] == "COMPLETE"
+    finally:
+        assert again.stop() == 0

@@ -1,0 +1,48 @@
+"""Activations of a sequence in memory, read as a shard reads it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotations.activations import Activations, concatenate
+from annotations.types import Span
+from workers.pipeline import Window, WindowEncoder, encode_windows, place, windows_of
+
+
+def encode_span(
+    encoder: WindowEncoder,
+    bases: NDArray[np.uint8],
+    *,
+    start: int = 0,
+    end: int | None = None,
+    context: int | None = None,
+) -> Activations:
+    """Activations of both strands in a part of one sequence and a little around it.
+
+    Parameters
+    ----------
+    encoder : WindowEncoder
+        The opened dictionary.
+    bases : uint8 array, shape (length,)
+        Base codes; the window grid is anchored at the first.
+    start, end : int
+        The part wanted, on the grid; all of the sequence unless told.
+    context : int, optional
+        Bases of left context, instead of the card's.
+
+    Returns
+    -------
+    activations : Activations
+        Contig 0; every window that the part and its halo for peaks touch.
+    """
+    card = encoder.dictionary
+    context = card.context if context is None else context
+    span = Span(0, start, len(bases) if end is None else end)
+    windows = windows_of(
+        [span], {0: len(bases)}, stride=card.stride, context=context, strands="both"
+    )
+
+    def codes_of(window: Window) -> NDArray[np.uint8]:
+        return bases[window.read[0] : window.read[1]]
+
+    batches = encode_windows(windows, codes_of, encoder, width=card.stride + context, batch=8)
+    return concatenate([place(group, rows) for group, rows in batches])
