@@ -93,7 +93,8 @@ def write_stretches(table: pa.Table, path: Path) -> None:
             "written; make them with to_stretches or join_touching"
         )
     with replacing(path) as temporary, _writer(temporary) as writer:
-        writer.write_table(table.cast(ACTIVATIONS_SCHEMA), row_group_size=GROUP_ROWS)
+        if table.num_rows:
+            writer.write_table(table.cast(ACTIVATIONS_SCHEMA), row_group_size=GROUP_ROWS)
 
 
 def merge_stretches(
@@ -267,10 +268,12 @@ def _metadata(path: Path) -> pq.FileMetaData:
 
 
 def _feature_ranges(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
-    """First and last feature of each row group."""
+    """First and last feature of each row group; a group is never empty."""
     statistics = [
         metadata.row_group(i).column(0).statistics for i in range(metadata.num_row_groups)
     ]
+    if not all(found is not None and found.has_min_max for found in statistics):
+        raise StorageError("a file of activations lacks the statistics of its row groups")
     return [(found.min, found.max) for found in statistics]
 
 

@@ -20,7 +20,10 @@ CHUNK = 1 << 20
 _READ = 1 << 16  # small, since what follows a gzip member in it is copied once per member
 
 MAX_LINE = 1 << 20
-"""Bytes in the longest line `lines` accepts."""
+"""Bytes in the longest line `numbered_lines` accepts."""
+
+MAX_LINES = 10_000_000
+"""Lines `numbered_lines` accepts; the human GTF of GENCODE has 3.4 million."""
 
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib's wbits for "gzip header and checksum, largest window"
@@ -101,11 +104,17 @@ def numbered_lines(text: Iterable[bytes], *, what: str) -> Iterator[tuple[int, s
     ------
     FormatError
         If a line is longer than `MAX_LINE` or holds NUL (a binary file).
+    LimitError
+        If there are more than `MAX_LINES`.
     """
     rest = b""
     number = 0
     for chunk in text:
         *complete, rest = (rest + chunk).split(b"\n")
+        if number + len(complete) > MAX_LINES:
+            raise LimitError(
+                f"the {what} has more than {MAX_LINES:,} lines, which is the limit; split it"
+            )
         for line in complete:
             number += 1
             yield number, _decoded(line, number, what)

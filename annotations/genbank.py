@@ -18,7 +18,7 @@ from Bio.Seq import UndefinedSequenceError
 from Bio.SeqFeature import SeqFeature, UnknownPosition
 
 from annotations.compression import numbered_lines
-from annotations.errors import CoordinateError, FormatError
+from annotations.errors import CoordinateError, FormatError, LimitError
 from annotations.records import WHAT, Limits, Record, RecordBuilder
 from annotations.transcripts import (
     MIN_INTRON,
@@ -31,6 +31,12 @@ from annotations.transcripts import (
     merged,
     transcript_rows,
 )
+
+MAX_RECORD = 100_000_000
+"""Characters of one GenBank record, some 50 Mb of sequence; Biopython holds all of it in memory
+several times over, so larger ones are to be sent as FASTA and GFF3."""
+
+_LINE_COST = 40  # characters a line counts for beside its own, since short lines cost as much time
 
 _LOCUS = re.compile(r"LOCUS\s+(\S.*?)\s+(\d+)\s+(bp|aa|rc)\b")
 _NAME_QUALIFIERS = ("gene", "locus_tag", "standard_name", "protein_id", "product")
@@ -76,7 +82,7 @@ def read_genbank(text: Iterable[bytes], limits: Limits) -> tuple[list[Record], p
     CoordinateError
         If a feature lies outside its record.
     LimitError
-        If `limits` are passed.
+        If `limits` or `MAX_RECORD` are passed.
     """
     builder = RecordBuilder(limits)
     models = GeneModels()
@@ -92,14 +98,22 @@ def read_genbank(text: Iterable[bytes], limits: Limits) -> tuple[list[Record], p
 def _entries(text: Iterable[bytes]) -> Iterator[str]:
     """Whole entries, each from LOCUS to its end mark `//`."""
     entry: list[str] = []
+    size = 0
     count = 0
     for _, line in numbered_lines(text, what=WHAT):
-        if entry or line.strip():
-            entry.append(line)
-        if entry and line.rstrip() == "//":
+        size += len(line) + _LINE_COST
+        if size > MAX_RECORD:
+            raise LimitError(
+                f"GenBank record {count + 1} has more than {MAX_RECORD:,} characters; send it as "
+                "FASTA with a GFF3 annotation"
+            )
+        if not line.strip():
+            continue
+        entry.append(line)
+        if line.rstrip() == "//":
             count += 1
             yield "\n".join(entry) + "\n"
-            entry = []
+            entry, size = [], 0
     if entry:
         raise FormatError(
             f"GenBank record {count + 1} is cut: it has no end mark '//'; upload the whole file"

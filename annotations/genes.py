@@ -21,7 +21,7 @@ from annotations.types import Contig
 
 __all__ = ["GENES_SCHEMA", "KINDS", "MIN_INTRON", "gene_table", "read_genes", "skipped_entries"]
 
-MAX_BYTES = 4_000_000_000
+MAX_BYTES = 2_000_000_000
 """Decompressed bytes of an annotation file; the human GTF of GENCODE has 1.5 GB."""
 
 WHAT = "annotation file"

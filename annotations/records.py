@@ -39,7 +39,7 @@ class Limits:
     """Bases of all records together."""
     max_records: int = 100_000
     """Records."""
-    max_bytes: int = 1_000_000_000
+    max_bytes: int = 500_000_000
     """Bytes of the file once decompressed; stops a gzip bomb made of anything but bases."""
 
 

@@ -8,6 +8,7 @@ bigWig holds every base of a contig it describes: where the feature is silent th
 is an explicit 0, so that "no signal" and "not looked at" are not the same.
 """
 
+import shutil
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -41,6 +42,10 @@ LABEL_COLUMNS = ("label", "motif", "gene")
 
 LABEL_LENGTH = 60
 """Characters of a label in BED; bedtools 2.30 cuts long lines without a word."""
+
+
+BYTES_PER_RUN = 32
+"""More than a run takes in a bigWig, zoom levels included (measured: 6)."""
 
 
 class Runs(NamedTuple):
@@ -168,8 +173,11 @@ def write_bigwig(
     active = from_stretches(stretches)
     active = select(active, np.argsort(active.contig, kind="stable"))
     bounds = np.searchsorted(active.contig, np.arange(len(names) + 1))
+    _check_room(path, runs=2 * len(active.value) + len(chosen))
     with replacing(path) as temporary:
         try:
+            # pyBigWig crashes the process where it cannot make the file: let Python try first
+            temporary.touch()
             with pyBigWig.open(str(temporary), "w") as file:
                 file.addHeader([(names[contig], lengths[contig]) for contig in chosen])
                 for contig in chosen:
@@ -181,7 +189,7 @@ def write_bigwig(
                         ends=runs.end,
                         values=runs.value,
                     )
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise StorageError(f"cannot write the track {path.name}: {error}") from error
         _check_whole(temporary, path.name, sum(lengths[contig] for contig in chosen))
 
@@ -288,11 +296,11 @@ def _scores(peaks: pa.Table) -> pa.Array:
     if not peaks.num_rows:
         return pa.array([], pa.int64())
     feature, value = column(peaks, "feature"), column(peaks, "value").astype(np.float64)
+    if not (np.isfinite(value).all() and (value > 0).all()):
+        raise FormatError("values of peaks must be above 0 and finite")
     _, of = np.unique(feature, return_inverse=True)
     largest = np.zeros(int(of.max()) + 1)
     np.maximum.at(largest, of, value)
-    if not (np.isfinite(value).all() and (value > 0).all()):
-        raise FormatError("values of peaks must be above 0 and finite")
     return pa.array(np.rint(1000 * value / largest[of]).astype(np.int64))
 
 
@@ -323,6 +331,23 @@ def _check_contigs(table: pa.Table, n_contigs: int) -> None:
     largest = pc.max(table.column("contig")).as_py()
     if largest is not None and largest >= n_contigs:
         raise CoordinateError(f"contig {largest} is not among the {n_contigs} of this submission")
+
+
+def _check_room(path: Path, *, runs: int) -> None:
+    """Refuse to write a bigWig where there is no folder or no room for it.
+
+    pyBigWig crashes the process when a disk is full while it writes.
+    """
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise StorageError(f"cannot write the track {path.name}: {error.strerror}") from error
+    needed = 2**20 + BYTES_PER_RUN * runs
+    if free < needed:
+        raise StorageError(
+            f"the track {path.name} needs up to {needed} bytes of disk, {free} are free; "
+            "make room and ask again"
+        )
 
 
 def _check_whole(path: Path, name: str, bases: int) -> None:

@@ -115,7 +115,8 @@ class Settings:
             ("min_free_bytes", 0, None),
         ):
             value = getattr(self, name)
-            if value < least or (most is not None and value > most):
+            # written so that NaN, which compares false with everything, is refused
+            if not (value >= least and (most is None or value <= most)):
                 range_ = f"at least {least}" if most is None else f"in [{least}, {most}]"
                 raise OptionError(f"{PREFIX}{name.upper()} must be {range_}, got {value}")
         if not self.trust_network and not self.is_loopback:

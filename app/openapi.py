@@ -49,7 +49,6 @@ def make_flask(name: str, *, version: str, description: str) -> Flask:
         validation_error_status=400,
         validation_error_model=Problem,
         validation_error_callback=validation_problem,
-        responses={400: problem_response(400)},
         doc_ui=False,
         static_folder=None,
     )
@@ -57,7 +56,12 @@ def make_flask(name: str, *, version: str, description: str) -> Flask:
 
 def blueprint(name: str, description: str) -> APIBlueprint:
     """A group of routes under one heading of the document."""
-    return APIBlueprint(name, __name__, abp_tags=[Tag(name=name, description=description)])
+    return APIBlueprint(
+        name,
+        __name__,
+        abp_tags=[Tag(name=name, description=description)],
+        abp_responses={400: problem_response(400)},
+    )
 
 
 def responses(

@@ -240,7 +240,6 @@ def demo(out: Path, taxon: str, tf: str, top: int, seconds: float) -> None:
     that is removed afterwards; its messages are in server.log beside the results.
     """
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, leave)  # else the server would be left behind
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="saetrack-demo-") as data:
@@ -257,4 +256,5 @@ def demo(out: Path, taxon: str, tf: str, top: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, leave)  # else the server would be left behind
     demo()

@@ -44,7 +44,7 @@ def row_lists(draw: st.DrawFn, max_size: int = 150) -> list[Row]:
     )
     values = draw(
         st.lists(
-            st.sampled_from([0.25, 0.5, 1.0, 1.5, 700.0]) | st.floats(1e-6, 60000, width=32),
+            st.sampled_from([0.25, 0.5, 1.0, 1.5, 700.0]) | st.floats(2.0**-30, 60000, width=32),
             min_size=len(keys),
             max_size=len(keys),
         )

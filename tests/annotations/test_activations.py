@@ -1,5 +1,7 @@
 """Stretches are the same bases, however they were cut, and only the rows asked for are read."""
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +35,7 @@ from tests.annotations.activation_cases import (
     sorted_rows,
 )
 
+NAMES_OF_DTYPES = ("uint32", "int8", "uint32", "int64", "float32")
 few = settings(max_examples=40, deadline=None)
 
 
@@ -130,7 +133,7 @@ def test_sorting_falls_back_when_a_row_and_a_locus_do_not_fit_one_key():
 
 
 def test_concatenate_of_nothing_is_empty_with_the_right_dtypes():
-    assert [v.dtype.name for v in concatenate([])] == "uint32 int8 uint32 int64 float32".split()
+    assert [v.dtype.name for v in concatenate([])] == list(NAMES_OF_DTYPES)
     assert to_stretches(concatenate([])).equals(ACTIVATIONS_SCHEMA.empty_table())
     assert rows(from_stretches(ACTIVATIONS_SCHEMA.empty_table())) == []
 
@@ -167,7 +170,7 @@ def test_merged_shards_are_the_one_shard_whatever_the_cuts(tmp_path_factory, fou
     merge_stretches([folder / "whole"], folder / "one", features_per_block=block)
     borders = [0, *sorted(set(cuts)), LENGTH]
     paths = []
-    for start, end in zip(borders[:-1], borders[1:], strict=True):
+    for start, end in pairwise(borders):
         shard = select(whole, (whole.position >= start) & (whole.position < end))
         paths.append(folder / f"shard{start}")
         write_stretches(to_stretches(shard), paths[-1])
@@ -195,7 +198,9 @@ def test_merge_holds_only_a_block_of_features(tmp_path, monkeypatch):
 
 
 def test_merge_refuses_shards_that_overlap(tmp_path):
-    write_stretches(to_stretches(activations([(0, 1, 0, 5, 1.0), (0, 1, 0, 6, 1.0)])), tmp_path / "a")
+    write_stretches(
+        to_stretches(activations([(0, 1, 0, 5, 1.0), (0, 1, 0, 6, 1.0)])), tmp_path / "a"
+    )
     write_stretches(to_stretches(activations([(0, 1, 0, 6, 1.0)])), tmp_path / "b")
     with pytest.raises(FormatError, match="feature 0 has two values at base 6 of contig 0"):
         merge_stretches([tmp_path / "a", tmp_path / "b"], tmp_path / "out")

@@ -140,7 +140,7 @@ def test_gff3_several_coding_sequences_of_one_gene_stay_apart() -> None:
 
 
 def test_gff3_exons_of_two_transcripts_do_not_mix() -> None:
-    """gffutils gives t2 an intron it does not have here (tracks.md, section 6)."""
+    """Another library, gffutils, gives t2 an intron here that it does not have."""
     genes = read(
         gff(
             "gene 1 120 . + . ID=g",
@@ -270,6 +270,13 @@ def test_bad_annotation_is_refused_with_its_line(
     assert len(str(caught.value)) < 300
 
 
+def test_endless_blank_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annotations.compression.MAX_LINES", 100)
+    assert read("\n" * 99 + "chrA\t5\t9\n", "a.bed").num_rows == 1
+    with pytest.raises(LimitError, match="annotation file has more than 100 lines"):
+        read("\n" * 100 + "chrA\t5\t9\n", "a.bed")
+
+
 def test_gzip_of_an_annotation_is_bounded_and_whole() -> None:
     content = gzip.compress(b"chrA\t5\t9\n" * 10_000)
     with pytest.raises(LimitError, match="annotation file holds more than 1,000 bytes"):
@@ -329,12 +336,13 @@ def test_genbank_complement_join_has_its_donor_on_the_right() -> None:
 def test_genbank_intron_features_count_once() -> None:
     genes = genbank('CDS join(11..40,71..100) gene="a"\nintron 41..70\nintron 101..115 gene="a"')
     assert [row[:2] for row in rows(genes, "intron")] == [(40, 70), (100, 115)]
-    assert [row[:2] for row in rows(genes, "splice_donor")] == [(40, 42)]
+    assert [row[:2] for row in rows(genes, "splice_donor")] == [(40, 42), (100, 102)]
 
 
 def test_genbank_coding_sequence_of_another_isoform_stands_alone() -> None:
     genes = genbank(
-        'mRNA join(11..40,71..100) gene="a" transcript_id="t"\nCDS join(14..35,71..91) gene="a" protein_id="p"'
+        'mRNA join(11..40,71..100) gene="a" transcript_id="t"\n'
+        'CDS join(14..35,71..91) gene="a" protein_id="p"'
     )
     assert "CDS" not in intervals(genes, "t")
     assert intervals(genes, "p")["intron"] == [(35, 70)]

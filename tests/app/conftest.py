@@ -2,9 +2,11 @@
 and a computation whose results are written by hand."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
+from werkzeug.test import TestResponse
 
 from annotations.activations import Activations, to_stretches, write_stretches
 from annotations.cards import DictionaryCard, ModelCard, find_cards, write_card
@@ -83,10 +86,20 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the tables of this version and nothing in them."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("migrated"))
     engine = make_engine(settings)
     upgrade(engine)
+    engine.dispose()
+    return settings.data_dir / "saetrack.db"
+
+
+@pytest.fixture
+def engine(settings: Settings, migrated: Path) -> Iterator[Engine]:
+    shutil.copy(migrated, settings.data_dir / "saetrack.db")
+    engine = make_engine(settings)
     yield engine
     engine.dispose()
 
@@ -96,9 +109,18 @@ def storage(settings: Settings) -> LocalStorage:
     return LocalStorage(settings.storage_dir)
 
 
+class ClosingClient(FlaskClient):
+    """Reads each answer to its end, as a real client would, and closes its file."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        kwargs.setdefault("buffered", True)
+        return super().open(*args, **kwargs)
+
+
 @pytest.fixture
 def app(settings: Settings, engine: Engine) -> Iterator[Flask]:
     app = create_app(settings)
+    app.test_client_class = ClosingClient
     yield app
     app.extensions[EXTENSION].engine.dispose()
 

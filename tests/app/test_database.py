@@ -113,10 +113,14 @@ def test_a_reader_does_not_wait_for_a_writer(engine: Engine) -> None:
 
 
 def test_an_exception_rolls_back(engine: Engine) -> None:
-    with pytest.raises(KeyError), transaction(engine) as session:
-        session.add(Worker(id="w", queue="q", seen_at=0.0, models=[]))
-        session.flush()
-        raise KeyError
+    def write_and_fail() -> None:
+        with transaction(engine) as session:
+            session.add(Worker(id="w", queue="q", seen_at=0.0, models=[]))
+            session.flush()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_and_fail()
     with reading(engine) as session:
         assert session.get(Worker, "w") is None
 

@@ -55,7 +55,7 @@ def test_a_full_disk_leaves_nothing(
     monkeypatch.setattr("app.storage.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         storage.put_file("a/k", source)
-    assert [path for path in storage.path("a").iterdir()] == []
+    assert list(storage.path("a").iterdir()) == []
 
 
 def test_cut_altered_and_missing_files_are_noticed(storage: LocalStorage, source: Path) -> None:

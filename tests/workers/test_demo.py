@@ -35,8 +35,9 @@ class Recorder(BaseHTTPRequestHandler):
         }
         _, form, files = parse_form_data(environ)
         type(self).form = form.to_dict()
-        with files["file"] as sent:
-            type(self).file = (sent.filename, sent.read())
+        sent = files["file"]
+        type(self).file = (sent.filename, sent.read())
+        sent.close()
         self.reply()
 
     def do_GET(self):
@@ -60,7 +61,7 @@ class Recorder(BaseHTTPRequestHandler):
 @pytest.fixture
 def recorder():
     class Own(Recorder):
-        replies = []
+        pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

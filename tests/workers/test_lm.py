@@ -32,6 +32,15 @@ def one_precision(monkeypatch):
     monkeypatch.setattr(lm, "choose_precision", lambda device: torch.float32)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other on such small matrices are slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
     rng = np.random.default_rng(5)

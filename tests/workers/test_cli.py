@@ -1,0 +1,292 @@
+"""The command line: a whole run on a tiny model, and what it says to bad input."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pyBigWig
+import pytest
+
+from annotations.errors import StorageError
+from tests.workers.factories import DICTIONARY_ID, make_tiny_models
+from tests.workers.test_pipeline import random_sequence
+from workers import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+LENGTH = 1500
+GFF = (
+    "##gff-version 3\n"
+    "chrA\tt\tgene\t101\t900\t.\t+\t.\tID=g1;Name=ABC1\n"
+    "chrA\tt\tmRNA\t101\t900\t.\t+\t.\tID=t1;Parent=g1\n"
+    "chrA\tt\texon\t101\t400\t.\t+\t.\tParent=t1\n"
+    "chrA\tt\texon\t601\t900\t.\t+\t.\tParent=t1\n"
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    make_tiny_models(folder / "models")
+    text = b">chrA a record\n" + random_sequence(LENGTH) + b"\n>chrB\n" + random_sequence(300, 1)
+    (folder / "in.fa").write_bytes(text + b"\n")
+    (folder / "in.gff3").write_text(GFF)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch, place):
+    monkeypatch.setenv("SAETRACK_MODELS_DIRS", str(place / "models"))
+    monkeypatch.setenv("SAETRACK_DATA_DIR", str(place / "data"))
+    monkeypatch.delenv("SAETRACK_DEBUG", raising=False)
+
+
+@pytest.fixture(scope="module")
+def result(place):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAETRACK_MODELS_DIRS", str(place / "models"))
+        code = cli.run(
+            f"annotate {place / 'in.fa'} --genes {place / 'in.gff3'} --motifs fungi --top 2 "
+            f"--signal 7 --out {place / 'out'}".split()
+        )
+    assert code == 0
+    return place / "out"
+
+
+def said(capsys):
+    """The only line on standard error."""
+    (line,) = filter(None, capsys.readouterr().err.splitlines())
+    return line
+
+
+def test_the_folder_holds_every_file(result):
+    names = {path.name for path in result.iterdir()}
+    assert names == {
+        "activations.parquet",
+        "contigs.parquet",
+        "contigs.tsv",
+        "features.parquet",
+        "features.tsv",
+        "matches.parquet",
+        "matches.tsv",
+        "peaks.bed",
+        "peaks.parquet",
+        "peaks.tsv",
+        "provenance.json",
+        "signal",
+    }
+    assert (result / "signal" / "f7.either.bw").is_file()
+    assert not [path for path in result.parent.iterdir() if path.name.startswith(".out")]
+
+
+def test_tracks_lie_inside_their_contigs_under_the_users_names(result):
+    lengths = {"chrA": LENGTH, "chrB": 300}
+    for path in (result / "signal").iterdir():
+        with pyBigWig.open(str(path)) as track:
+            assert track.chroms() == lengths
+            for name, length in lengths.items():
+                assert track.intervals(name)[-1][1] == length
+    lines = [line.split("\t") for line in (result / "peaks.bed").read_text().splitlines()]
+    assert len(lines) > 1000
+    for contig, start, end, *_ in lines:
+        assert 0 <= int(start) == int(end) - 1 < lengths[contig]
+
+
+def test_peaks_carry_the_gene_part_they_lie_in(result):
+    peaks = pq.read_table(result / "peaks.parquet").to_pylist()
+    inside = [p for p in peaks if p["contig"] == 0 and 100 <= p["position"] < 400]
+    intron = [p for p in peaks if p["contig"] == 0 and 410 <= p["position"] < 590]
+    outside = [p for p in peaks if p["contig"] == 1]
+    assert {p["gene_name"] for p in inside + intron} == {"ABC1"}
+    assert all("exon" in p["genes"].split(";") for p in inside)
+    assert all("intron" in p["genes"].split(";") for p in intron)
+    assert {(p["genes"], p["gene_name"]) for p in outside} == {("", None)}
+
+
+def test_a_motif_at_a_peak_is_the_motif_at_that_place(result):
+    peaks = pq.read_table(result / "peaks.parquet").to_pylist()
+    near = [p for p in peaks if p["motif_id"] is not None]
+    assert near
+    assert all(abs(p["motif_offset"]) <= 20 and p["motif_p"] <= 1e-3 for p in near)
+
+
+def test_a_short_sequence_is_called_underpowered(result):
+    record = json.loads((result / "provenance.json").read_text())
+    assert record["motif_test"]["power"] == "underpowered"
+    assert "a test needs 2000" in record["motif_test"]["reason"]
+    assert record["counts"]["bases"] == LENGTH + 300
+    assert record["made_by"]["sequences"]["file"] == "in.fa"
+    assert pq.read_table(result / "matches.parquet").num_rows == 0
+
+
+def test_the_same_input_gives_the_same_bytes(result, place):
+    out = place / "again"
+    arguments = ["--genes", str(place / "in.gff3"), "--motifs", "fungi", "--top", "0"]
+    assert cli.run(["annotate", str(place / "in.fa"), *arguments, "--out", str(out)]) == 0
+    for name in ("activations", "features", "peaks", "matches"):
+        path = f"{name}.parquet"
+        assert (out / path).read_bytes() == (result / path).read_bytes(), name
+
+
+def test_json_is_the_only_thing_on_standard_output(place, tmp_path, capsys):
+    arguments = ["annotate", str(place / "in.fa"), "--out", str(tmp_path / "o"), "--json"]
+    assert cli.run([*arguments, "--strand", "forward", "--top", "1"]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert captured.err == ""
+    assert summary["options"]["strands"] == "forward"
+    assert {row["strand"] for row in summary["top_features"]} == {"+"}
+    assert summary["power"]["reason"] == "no motifs were asked for"
+
+
+def test_query_says_how_it_understood_the_name_and_why_there_is_no_test(result, capsys):
+    assert cli.run(["query", str(result), "--tf", "reb1p", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [m["name"] for m in answer["motifs"]] == ["REB1"]
+    assert (answer["significant"], answer["features"]) == (0, [])
+    assert not answer["test"]["tested"]
+    assert cli.run(["query", str(result), "--tf", "Reb1"]) == 0
+    assert "underpowered" in capsys.readouterr().out
+
+
+def test_signal_writes_one_strand(result, tmp_path):
+    out = tmp_path / "f3.bw"
+    arguments = ["signal", str(result), "--feature", "3", "--strand", "-", "--out", str(out)]
+    assert cli.run(arguments) == 0
+    peaks = pq.read_table(result / "peaks.parquet").to_pylist()
+    best = next(p for p in peaks if (p["feature"], p["strand"], p["rank"]) == (3, -1, 1))
+    with pyBigWig.open(str(out)) as track:
+        name = ["chrA", "chrB"][best["contig"]]
+        value = track.values(name, best["position"], best["position"] + 1)[0]
+    assert value == pytest.approx(best["value"], rel=1e-3)
+
+
+def test_models_lists_what_is_there(capsys):
+    assert cli.run(["models", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["dictionaries"]
+    assert (row["id"], row["random_weights"], row["features"]) == (DICTIONARY_ID, True, 64)
+
+
+BAD_SEQUENCES = {
+    "empty": (b"", "empty"),
+    "no bases": (b">a\n>b\nACGT\n", "a"),
+    "protein": (b">p\nMKVLAAGIVGLCAKAYEQ\n", "p"),
+    "doubled": (b">a\nACGT\n>a\nACGT\n", "a"),
+    "cut gzip": (gzip.compress(b">a\n" + b"ACGT" * 5000)[:-20], "gzip"),
+    "text": (b"hello world\n", ""),
+    "fastq": (b"@r\nACGT\n+\nIIII\n", "FASTQ"),
+    "binary": (bytes(range(256)) * 4, ""),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_SEQUENCES)
+def test_bad_sequences_get_one_line_and_exit_2(kind, tmp_path, capsys):
+    text, word = BAD_SEQUENCES[kind]
+    (tmp_path / "x.fa").write_bytes(text)
+    code = cli.run(["annotate", str(tmp_path / "x.fa"), "--out", str(tmp_path / "out")])
+    line = said(capsys)
+    assert code == 2, line
+    assert line.startswith("error: ")
+    assert word in line
+    assert not (tmp_path / "out").exists()
+
+
+BAD_ARGUMENTS = {
+    "no file": (["annotate", "nothing.fa", "--out", "o"], "there is no file nothing.fa"),
+    "no genes": (["annotate", "in.fa", "--genes", "no.gff", "--out", "o"], "there is no file"),
+    "taxon": (["annotate", "in.fa", "--motifs", "fungus", "--out", "o"], "did you mean 'fungi'"),
+    "model": (["annotate", "in.fa", "--model", "tiny-tre", "--out", "o"], "tiny-tree"),
+    "release": (["annotate", "in.fa", "--jaspar", "2024", "--out", "o"], "JASPAR2024"),
+    "strand": (["annotate", "in.fa", "--strand", "-", "--out", "o"], "--strand"),
+    "signal": (["annotate", "in.fa", "--signal", "64", "--out", "o"], "features 0 to 63"),
+    "device": (["annotate", "in.fa", "--device", "tpu", "--out", "o"], "auto, cpu, cuda"),
+    "full folder": (["annotate", "in.fa", "--out", "models"], "is not empty"),
+    "out is a file": (["annotate", "in.fa", "--out", "in.gff3"], "is a file"),
+    "no parent": (["annotate", "in.fa", "--out", "a/b/c"], "there is no folder"),
+    "no out": (["annotate", "in.fa"], "--out"),
+    "no result": (["query", "models", "--tf", "Reb1"], "holds no result"),
+    "no folder": (["query", "nowhere", "--tf", "Reb1"], "there is no folder"),
+    "no TF": (["query", "out", "--tf", "Reb11"], "near names: REB1"),
+    "no feature": (["signal", "out", "--feature", "64", "--out", "x.bw"], "0 to 63"),
+    "command": (["anotate"], "anotate"),
+    "option": (["models", "--jsn"], "--json"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ARGUMENTS)
+def test_bad_arguments_get_one_line_and_exit_2(kind, place, result, monkeypatch, capsys):
+    arguments, words = BAD_ARGUMENTS[kind]
+    monkeypatch.chdir(place)
+    assert cli.run(arguments) == 2
+    line = said(capsys)
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_an_unknown_setting_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("SAETRACK_PROT", "1")
+    assert cli.run(["models"]) == 2
+    assert "SAETRACK_PORT" in said(capsys)
+
+
+def test_an_annotation_of_another_genome_is_refused(place, tmp_path, capsys):
+    (tmp_path / "x.gff3").write_text(GFF.replace("chrA", "IX"))
+    code = cli.run(
+        f"annotate {place / 'in.fa'} --genes {tmp_path / 'x.gff3'} --out {tmp_path / 'o'}".split()
+    )
+    assert code == 2
+    assert "chrA" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (StorageError("the disk is gone"), 1, "error: the disk is gone"),
+        (OSError(28, "No space left on device", "x"), 1, "error: No space left on device (x)"),
+        (ZeroDivisionError("a bug"), 1, "internal error, ZeroDivisionError"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_a_failure_is_one_line(monkeypatch, capsys, error, code, words):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr("annotations.cards.find_cards", fail)
+    assert cli.run(["models"]) == code
+    assert words in said(capsys)
+
+
+def test_debug_shows_the_trace(monkeypatch, capsys):
+    monkeypatch.setenv("SAETRACK_DEBUG", "1")
+    monkeypatch.setenv("SAETRACK_PROT", "1")
+    assert cli.run(["models"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_force_replaces_the_files_and_keeps_the_others(place, tmp_path):
+    out = tmp_path / "o"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert cli.run(["annotate", str(place / "in.fa"), "--out", str(out), "--top", "0"]) == 2
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    again = ["annotate", str(place / "in.fa"), "--out", str(out), "--top", "0", "--force"]
+    assert cli.run(again) == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "features.tsv").is_file()
+
+
+def test_help_is_fast_because_torch_is_not_loaded():
+    code = (
+        "import sys; from workers.cli import run; run(['--help']); run(['--version']); "
+        "run(['annotate', '--help']); run(['train', '--help']); print('torch' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = found.stdout.splitlines()
+    assert lines[-1] == "False"
+    for name in cli.COMMANDS:
+        assert any(line.startswith(f"  {name} ") for line in lines)
+    assert any(line.startswith("saetrack ") for line in lines)
