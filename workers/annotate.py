@@ -61,6 +61,8 @@ class Request:
     threads: int | None = None
     batch: int = 8
     force: bool = False
+    models: tuple[Path, ...] | None = None
+    """Models folders to look into instead of those of the settings."""
 
 
 class Summary(NamedTuple):
@@ -110,7 +112,7 @@ def annotate_file(
     for path in (request.sequences, request.genes):
         if path is not None and not path.is_file():
             raise UnknownNameError(f"there is no file {path}")
-    settings = settings_from_environment(device=request.device)
+    settings = settings_from_environment(device=request.device, models_dirs=request.models)
     roots = model_roots(settings)
     cards = find_cards(roots)
     card = choose_dictionary(cards, request.model)

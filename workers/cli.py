@@ -8,6 +8,7 @@ answers at once and without torch.
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         Words after `saetrack`; those of the process by default.
     """
+    # so that temporary folders are removed then, too; serve and worker have their own handlers
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(arguments))
 
 

@@ -7,6 +7,7 @@ framework's own limit cuts such a body without a word.
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from flask import Request
@@ -47,7 +48,15 @@ class UploadRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        return cast(IO[bytes], tempfile.TemporaryFile(dir=services().settings.upload_dir))
+        folder = services().settings.upload_dir
+        spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `received`
+        self.spools.append(spool)
+        return spool
+
+    @cached_property
+    def spools(self) -> list[IO[bytes]]:
+        """Files opened for the parts of a form; a form that is refused leaves some open."""
+        return []
 
 
 class Upload(NamedTuple):
@@ -93,7 +102,11 @@ def received(request: Request, settings: Settings) -> Iterator[Upload]:
             "send a gzip file as it is, without Content-Encoding: the file itself is what is read"
         )
     if request.mimetype == FORM_TYPE:
-        yield _form(request, settings)
+        try:
+            yield _form(request, settings)
+        finally:
+            for part in request.spools if isinstance(request, UploadRequest) else ():
+                part.close()
     elif request.mimetype in RAW_TYPES or not request.mimetype:
         with tempfile.TemporaryFile(dir=settings.upload_dir) as spool:
             _spool(request, spool, settings.max_upload_bytes)

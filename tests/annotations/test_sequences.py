@@ -245,7 +245,7 @@ def test_a_genbank_record_too_large_for_its_parser_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("annotations.genbank.MAX_RECORD", len(GENBANK))
-    with pytest.raises(LimitError, match="record 1 has more than .* FASTA with a GFF3"):
+    with pytest.raises(LimitError, match=r"record 1 has more than .* FASTA with a GFF3"):
         read(GENBANK)
     with pytest.raises(LimitError, match="record 1 has more than"):
         read(b"LOCUS  X  10 bp\n" + b"\n" * len(GENBANK))

@@ -1,18 +1,16 @@
 """`saetrack train`: make a language model, its dictionary and their measured figures."""
 
-import json
-import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from workers.training import measures
+from workers.training.measures import FILE, FOLDER, echo
+
 if TYPE_CHECKING:
     from workers.training.lm import BitsPerBase
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -68,13 +66,13 @@ def lm(
     from workers.device import choose_device
     from workers.language_models.paired_tree import PairedTree, PairedTreeConfig
     from workers.training.bundle import write_model
-    from workers.training.genomes import load_corpus, read_spec
+    from workers.training.genomes import load_corpus, read_spec, validation_contigs
     from workers.training.lm import BitsPerBase, LmTraining, bits_per_base, train_lm
 
     torch.set_num_threads(threads)
     config = LmTraining(**settings)
     specs = read_spec(genomes, root=data)
-    held_out = _validation_contigs(specs[0], validation)
+    held_out = validation_contigs(specs[0], validation)
     corpus = load_corpus(specs, window=config.window)
 
     def validate(model: PairedTree) -> BitsPerBase:
@@ -89,7 +87,7 @@ def lm(
         validate=validate,
         report_every=report_every,
         device=choose_device(device),
-        on_report=_echo,
+        on_report=echo,
     )
     rounded = model.cpu().half().float()
     bits = validate(rounded)
@@ -182,7 +180,7 @@ def sae(
     card = cards.model(model_id)
     model = read_model(card, cards.folder(card))
     corpus = load_corpus(read_spec(genomes, root=data), window=config.window)
-    trained = train_sae(model, corpus, config, on_report=_echo)
+    trained = train_sae(model, corpus, config, on_report=echo)
     reach = model.config.reach(config.layer)
     dictionary = write_dictionary(
         cards.folder(card) / dictionary_id,
@@ -195,89 +193,6 @@ def sae(
         context=-(-reach // 8) * 8,
     )
     click.echo(f"wrote {dictionary.id}: gate {trained.gate:.4f}")
-
-
-@train.command()
-@click.option("--models", type=FOLDER, required=True, help="Models folder; cards are rewritten.")
-@click.option("--dictionary", "dictionary_id", required=True, help="Dictionary to measure.")
-@click.option("--fasta", type=FILE, required=True, help="Genome with the contigs below.")
-@click.option("--annotation", type=FILE, required=True, help="GFF3 of the genome.")
-@click.option("--contig", required=True, help="Contig that nothing was trained on.")
-@click.option("--threads", default=2, show_default=True, help="CPU threads.")
-def figures(
-    models: Path,
-    dictionary_id: str,
-    fasta: Path,
-    annotation: Path,
-    contig: str,
-    threads: int,
-) -> None:
-    """Measure a dictionary and write the figures into its card.
-
-    Fidelity (L0, variance unexplained, cross-entropy recovered, live share) at
-    non-coding bases, agreement of features between two window grids, bases a second.
-    """
-    import torch
-
-    from annotations.cards import find_cards, write_card
-    from workers.registry import open_dictionary
-    from workers.sae import load_sae_lens
-    from workers.training.bundle import read_model
-    from workers.training.fidelity import measure_fidelity
-    from workers.training.genomes import GenomeSpec
-    from workers.training.grids import grid_agreement
-    from workers.training.reading import encode_span
-
-    torch.set_num_threads(threads)
-    cards = find_cards([models])
-    card = cards.dictionary(dictionary_id)
-    model_card = cards.model(card.model_id)
-    model = read_model(model_card, cards.folder(model_card))
-    (held_out,) = _validation_contigs(
-        GenomeSpec(fasta, 0, annotation=annotation, exclude=(contig,)), (contig,)
-    )
-    coder = load_sae_lens(cards.folder(card))
-    fidelity = measure_fidelity(model, coder, card.layer, held_out.bases, ~held_out.coding)
-    encoder = open_dictionary(card, [models])
-    piece = held_out.bases[: 64 * card.stride]
-    contexts = sorted({0, 8, 16, card.context // 2, card.context, 2 * card.context})
-    curve = grid_agreement(encoder, piece, contexts=contexts)
-    begin = time.perf_counter()
-    encode_span(encoder, piece)
-    taken = time.perf_counter() - begin
-    measured = {
-        "contig": contig,
-        "fidelity_noncoding": asdict(fidelity),
-        "grid_agreement": [asdict(point) for point in curve],
-        "threads": threads,
-    }
-    card = replace(
-        card,
-        figures=(card.figures or {}) | measured,
-        bases_per_second=round(len(piece) / taken, 0),
-    )
-    write_card(card, cards.folder(card))
-    _echo(measured | {"bases_per_second": card.bases_per_second})
-
-
-def _validation_contigs(spec: Any, names: tuple[str, ...]) -> list[Any]:
-    from annotations.errors import OptionError, UnknownNameError
-    from workers.training.genomes import read_genome
-
-    open_to_training = [name for name in names if name not in spec.exclude]
-    if open_to_training:
-        raise OptionError(
-            f"{', '.join(open_to_training)} would be trained on and validated on; add it to "
-            "exclude of the first genome"
-        )
-    contigs = {contig.name: contig for contig in read_genome(replace(spec, exclude=()))}
-    missing = [name for name in names if name not in contigs]
-    if missing:
-        raise UnknownNameError(
-            f"{spec.fasta.name} has no contig {', '.join(missing)}; it has "
-            f"{', '.join(list(contigs)[:20])}"
-        )
-    return [contigs[name] for name in names]
 
 
 def _pooled(bits: "list[BitsPerBase]") -> "BitsPerBase":
@@ -293,5 +208,5 @@ def _pooled(bits: "list[BitsPerBase]") -> "BitsPerBase":
     )
 
 
-def _echo(line: dict[str, Any]) -> None:
-    click.echo(json.dumps(line))
+for command in (measures.figures, measures.gate, measures.markov, measures.tfs, measures.atlas):
+    train.add_command(command)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from annotations.errors import OptionError
 from workers.language_models.paired_tree import N_CODE
 
 _A, _C, _G, _T = range(4)
@@ -38,7 +39,7 @@ def join_contigs(contigs: Iterable[Contig], *, window: int) -> Corpus:
 
     Raises
     ------
-    ValueError
+    OptionError
         If there is no contig.
     """
     bases, coding, species = [], [], []
@@ -49,7 +50,7 @@ def join_contigs(contigs: Iterable[Contig], *, window: int) -> Corpus:
         coding += [np.ones(window, bool), contig.coding | (contig.bases == N_CODE)]
         species.append(np.full(window + len(contig.bases), row, np.uint8))
     if not bases:
-        raise ValueError(
+        raise OptionError(
             "there is no sequence to train on; check the FASTA and the allowed regions"
         )
     bases.append(np.full(window, N_CODE, np.uint8))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from annotations.errors import OptionError
 from workers.language_models.paired_tree import N_CODE, PairedTree, Towers, complement
 from workers.sae import SparseCoder
 from workers.training.sae import whitening_of
@@ -90,13 +91,13 @@ def measure_fidelity(
 
     Raises
     ------
-    ValueError
+    OptionError
         If no base is wanted or the sequence is shorter than a window.
     """
     ids, keep = _windows(bases, wanted, window=window, windows=windows, seed=seed)
     raw = torch.cat([_inner_tokens(model, part, mask, layer) for part, mask in _parts(ids, keep)])
     if not len(raw):
-        raise ValueError("no base is wanted, so there is nothing to measure")
+        raise OptionError("no base is wanted, so there is nothing to measure")
     mean = raw.mean(0)
     whitening = whitening_of(raw, shrink=shrink)
     active = torch.zeros(coder.n_features, dtype=torch.bool)
@@ -139,7 +140,7 @@ def _windows(
 ) -> tuple[Tensor, Tensor]:
     margin = window // 6
     if len(bases) < window or not wanted.any():
-        raise ValueError(
+        raise OptionError(
             f"fidelity needs a sequence of {window} bases or more with wanted bases in it, got "
             f"{len(bases)} bases of which {int(wanted.sum())} are wanted"
         )

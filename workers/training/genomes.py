@@ -19,15 +19,15 @@ Paths are relative to the folder of the spec file.
 
 import gzip
 import tomllib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.errors import CoordinateError, FormatError, UnknownNameError
+from annotations.errors import CoordinateError, FormatError, OptionError, UnknownNameError
 from annotations.sequences import encode_bases, read_sequences
 from workers.training.corpus import Contig, Corpus, join_contigs, only_within, open_reading_frames
 
@@ -220,6 +220,27 @@ def read_genome(spec: GenomeSpec) -> list[AnnotatedContig]:
             f"({_some(records)}); their names must be the same"
         )
     return contigs
+
+
+def validation_contigs(spec: GenomeSpec, names: Sequence[str]) -> list[AnnotatedContig]:
+    """Contigs of a genome that its spec keeps out of training, in the order of `names`.
+
+    Raises
+    ------
+    OptionError
+        If the spec does not exclude one of them: it would be trained and validated on.
+    UnknownNameError
+        If the genome lacks one of them.
+    """
+    learnt = [name for name in names if name not in spec.exclude]
+    if learnt:
+        raise OptionError(
+            f"{', '.join(learnt)} would be trained on and validated on; add it to `exclude` of "
+            f"{spec.fasta.name}"
+        )
+    contigs = {contig.name: contig for contig in read_genome(replace(spec, exclude=()))}
+    _check_names(spec.fasta, contigs, names, "validation")
+    return [contigs[name] for name in names]
 
 
 def mask_of(spans: Iterable[tuple[int, int]], length: int, name: str) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.activations import Activations
+from annotations.errors import OptionError
 from workers.pipeline import WindowEncoder
 from workers.training.reading import encode_span
 
@@ -49,12 +50,12 @@ def grid_agreement(
 
     Raises
     ------
-    ValueError
+    OptionError
         If the sequence is shorter than three strides.
     """
     stride = encoder.dictionary.stride
     if len(bases) < 3 * stride:
-        raise ValueError(
+        raise OptionError(
             f"two grids need {3 * stride} bases to be compared on, got {len(bases)}; "
             "give a longer sequence"
         )

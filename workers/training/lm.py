@@ -22,10 +22,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from annotations.errors import OptionError
 from workers.language_models.paired_tree import N_CODE, PairedTree, PairedTreeConfig
 from workers.training.corpus import Corpus
 
 _TABLES = ("base", "six", "eight", "species")
+_PRECISION_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class LmTraining:
     def __post_init__(self) -> None:
         """Refuse settings no run could follow."""
         if min(self.steps, self.batch, self.window) < 1 or self.window <= 2 * self.edge:
-            raise ValueError(
+            raise OptionError(
                 f"steps and batch must be at least 1 and window larger than {2 * self.edge} bases, "
                 f"got steps {self.steps}, batch {self.batch}, window {self.window}"
             )
@@ -132,13 +134,13 @@ def window_centres(corpus: Corpus) -> Centres:
 
     Raises
     ------
-    ValueError
+    OptionError
         If the corpus has no non-coding base to learn from.
     """
     known = corpus.bases < N_CODE
     centres = Centres(np.flatnonzero(known & ~corpus.coding), np.flatnonzero(known))
     if not len(centres.noncoding):
-        raise ValueError(
+        raise OptionError(
             "the corpus has no non-coding base: check the annotation, the allowed regions "
             "and that the FASTA is DNA"
         )
@@ -260,7 +262,7 @@ def train_lm(
 
     Raises
     ------
-    ValueError
+    OptionError
         If `out` holds a checkpoint of other settings, or the corpus has no
         non-coding base.
     """
@@ -275,7 +277,9 @@ def train_lm(
     )
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.safetensors"
-    first = _resume(checkpoint, settings, model, optimiser) if checkpoint.exists() else 0
+    first = 0
+    if checkpoint.exists():
+        first, precision = _resume(checkpoint, settings, model, optimiser)
     begin, bases_seen = time.monotonic(), 0
     for step in range(first, config.steps):
         for group in optimiser.param_groups:
@@ -297,12 +301,12 @@ def train_lm(
             model.eval()
             bits = validate(model)
             model.train()
-            _save(checkpoint, settings, model, optimiser, step + 1)
+            _save(checkpoint, settings, model, optimiser, step + 1, precision)
             line: dict[str, object] = {
                 "step": step + 1,
                 "bases": (step + 1) * config.batch * config.window,
                 "kbp_per_second": round(bases_seen / seconds / 1000, 2),
-                "precision": str(precision).removeprefix("torch."),
+                "precision": _PRECISION_NAMES[precision],
                 "bits_coding": round(bits.coding, 4),
                 "bits_noncoding": round(bits.noncoding, 4),
             }
@@ -327,22 +331,31 @@ def _optimiser(model: PairedTree, config: LmTraining) -> torch.optim.AdamW:
 
 
 def _save(
-    path: Path, settings: str, model: PairedTree, optimiser: torch.optim.AdamW, step: int
+    path: Path,
+    settings: str,
+    model: PairedTree,
+    optimiser: torch.optim.AdamW,
+    step: int,
+    precision: torch.dtype,
 ) -> None:
     tensors = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
     for name, weight in model.named_parameters():
         for key, value in optimiser.state[weight].items():
             tensors[f"optimiser.{name}.{key}"] = value.detach()
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"settings": settings, "step": str(step)})
+    metadata = {"settings": settings, "step": str(step), "precision": _PRECISION_NAMES[precision]}
+    save_file(tensors, part, metadata=metadata)
     part.replace(path)
 
 
-def _resume(path: Path, settings: str, model: PairedTree, optimiser: torch.optim.AdamW) -> int:
+def _resume(
+    path: Path, settings: str, model: PairedTree, optimiser: torch.optim.AdamW
+) -> tuple[int, torch.dtype]:
+    """Steps done and the precision they were done in, which a busy machine might choose anew."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         if metadata["settings"] != settings:
-            raise ValueError(
+            raise OptionError(
                 f"{path} was written with other settings ({metadata['settings']}) than these "
                 f"({settings}); use another folder or the same settings"
             )
@@ -354,4 +367,5 @@ def _resume(path: Path, settings: str, model: PairedTree, optimiser: torch.optim
                     optimiser.state[weight][key] = (
                         value if key == "step" else value.to(weight.device)
                     )
-    return int(metadata["step"])
+    by_name = {name: dtype for dtype, name in _PRECISION_NAMES.items()}
+    return int(metadata["step"]), by_name[metadata["precision"]]

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from annotations.errors import OptionError
 from workers.language_models.paired_tree import N_CODE, PairedTree
 from workers.training.corpus import Corpus
 
@@ -74,9 +75,9 @@ class SaeTraining:
             ("region", self.region, get_args(Region)),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+                raise OptionError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         if not 1 <= self.k < self.features or min(self.steps, self.tokens) < 1:
-            raise ValueError(
+            raise OptionError(
                 "k must lie in [1, features) and steps and tokens must be at least 1, got "
                 f"k {self.k}, features {self.features}, steps {self.steps}, tokens {self.tokens}"
             )
@@ -118,11 +119,11 @@ def whitening_of(sample: Tensor, *, shrink: float) -> Whitening:
 
     Raises
     ------
-    ValueError
+    OptionError
         If there are fewer rows than channels, which leave the covariance singular.
     """
     if len(sample) <= sample.shape[1]:
-        raise ValueError(
+        raise OptionError(
             f"whitening {sample.shape[1]} channels needs more tokens than that, got {len(sample)}"
         )
     values, vectors = torch.linalg.eigh(torch.cov(sample.T.double()))
@@ -218,12 +219,12 @@ def train_sae(
 
     Raises
     ------
-    ValueError
+    OptionError
         If the corpus has too few tokens of the region.
     """
     centres = token_centres(corpus, config.region)
     if not len(centres):
-        raise ValueError(f"the corpus has no {config.region} base to take tokens from")
+        raise OptionError(f"the corpus has no {config.region} base to take tokens from")
     device = next(model.parameters()).device
     whitening = whitening_of(
         draw_tokens(model, corpus, centres, config, draw=0, windows=400), shrink=config.shrink
