@@ -6,7 +6,6 @@ Rows come out as JSON values: `strand` is "+" or "-", `contig` a name, a number 
 is not known is None.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from annotations.jaspar import TfResolution, load_motifs, resolve_tf
 from annotations.options import RunOptions
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.provenance import read_provenance
-from annotations.tables import replacing, with_contig_names, write_tsv
+from annotations.tables import with_contig_names, write_tsv
 from annotations.tracks import SignalStrand, write_bigwig, write_peaks_bed
 from annotations.types import STRAND_SIGNS, Strand, strand_symbol
 
@@ -316,14 +315,6 @@ def table_file(result: Result, path: Path, *, table: str) -> None:
     if "contig" in rows.column_names:
         rows = with_contig_names(rows, result.names)
     write_tsv(rows, path)
-
-
-def provenance_file(result: Result, path: Path) -> None:
-    """Write the provenance, with the names of the contigs in their places."""
-    record = named_provenance(result)
-    with replacing(path) as temporary:
-        text = json.dumps(record, indent=2, sort_keys=True, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def named_provenance(result: Result) -> dict[str, Any]:

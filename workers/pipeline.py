@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from annotations.activations import write_stretches
-from annotations.active_bases import Activations, concatenate, owned_mask, select
+from annotations.active_bases import Activations, concatenate, owned_mask, select, sort
 from annotations.cards import DictionaryCard
 from annotations.errors import CoordinateError
 from annotations.options import Strands
@@ -141,7 +141,9 @@ def run_shard(
             done += sum(window.cell[1] - window.cell[0] for window in group)
             on_progress(owned_bases * done // total)
     # peaks and statistics see what is stored, so that they can be checked against the file
-    found = as_stored(concatenate(parts))
+    found = concatenate(parts)
+    parts.clear()
+    found = sort(as_stored(found))
     owned = owned_mask(found.contig, found.position, spans)
     active = select(found, owned)
     result = ShardResult(

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.database import reading
 from app.errors import RunStateError
 from app.runs import get_run, run_state
-from app.storage import LocalStorage, manifest_from_json
+from app.storage import Storage, manifest_from_json
 
 EXTENSION = "saetrack"
 """Key of the `Services` in a Flask application's extensions."""
@@ -28,7 +28,7 @@ class Services:
 
     settings: Settings
     engine: Engine
-    storage: LocalStorage
+    storage: Storage
 
     def cards(self) -> Cards:
         """Models and dictionaries of this installation, as they are now."""
