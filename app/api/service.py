@@ -4,7 +4,7 @@ import os
 import shutil
 from typing import Any
 
-from flask import Response, current_app, jsonify, redirect, render_template
+from flask import Response, current_app, jsonify, redirect, render_template, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response as WerkzeugResponse
@@ -37,8 +37,9 @@ def service_info(query: NoQuery) -> dict[str, Any]:
         "name": "saetrack",
         "type": {"group": "org.saetrack", "artifact": "saetrack", "version": "1.0.0"},
         "description": DESCRIPTION,
-        "organization": {"name": "saetrack", "url": "https://github.com/saetrack/saetrack"},
-        "documentationUrl": "/docs",
+        # The operator is not known to the program: the address it was asked at stands in.
+        "organization": {"name": "the operator of this server", "url": request.url_root},
+        "documentationUrl": request.url_root + "docs",
         "environment": "embedded" if settings.is_loopback else "network",
         "version": VERSION,
         "limits": {

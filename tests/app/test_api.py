@@ -58,7 +58,11 @@ def test_a_form_is_accepted_and_computed(
         assert client.get(address).status_code == 200, address
 
 
-@pytest.mark.parametrize("body", [FASTA, gzip.compress(FASTA), FASTA.replace(b"\n", b"\r\n")])
+@pytest.mark.parametrize(
+    "body",
+    [FASTA, gzip.compress(FASTA), FASTA.replace(b"\n", b"\r\n")],
+    ids=["plain", "gzip", "crlf"],
+)
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", ""])
 def test_a_raw_body_is_accepted(body: bytes, content_type: str, client: FlaskClient) -> None:
     answer = client.post(
