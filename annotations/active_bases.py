@@ -36,6 +36,15 @@ class Activations(NamedTuple):
     """Activation: above 0, at most `LARGEST_VALUE`."""
 
 
+class SortedActivations(Activations):
+    """Activations that `check` accepts, sorted, no base of a feature twice; made by `sort`.
+
+    A mark that saves the proof: functions that need this order take it as given.
+    """
+
+    __slots__ = ()
+
+
 DTYPES = tuple(map(np.dtype, ("uint32", "int8", "uint32", "int64", "float32")))
 """The dtype of each array."""
 
@@ -114,11 +123,14 @@ def select(activations: Activations, rows: NDArray[np.bool_] | NDArray[np.int64]
     activations : Activations
         The chosen rows.
     """
+    # a mask keeps the order
+    kept = isinstance(activations, SortedActivations) and rows.dtype == np.bool_
+    made = SortedActivations if kept else Activations
     feature, strand, contig, position, value = activations
-    return Activations(feature[rows], strand[rows], contig[rows], position[rows], value[rows])
+    return made(feature[rows], strand[rows], contig[rows], position[rows], value[rows])
 
 
-def sort(activations: Activations) -> Activations:
+def sort(activations: Activations) -> SortedActivations:
     """Rows sorted by feature, strand, contig and position; sorted input is returned as it is.
 
     Parameters
@@ -128,7 +140,7 @@ def sort(activations: Activations) -> Activations:
 
     Returns
     -------
-    activations : Activations
+    activations : SortedActivations
         No (feature, strand, base) twice.
 
     Raises
@@ -136,6 +148,8 @@ def sort(activations: Activations) -> Activations:
     FormatError, CoordinateError
         As `check`, and if the same feature has two values at a base.
     """
+    if isinstance(activations, SortedActivations):
+        return activations
     check(activations)
     row = row_index(activations.feature, activations.strand)
     locus = locus_index(activations.contig, activations.position)
@@ -150,7 +164,7 @@ def sort(activations: Activations) -> Activations:
             f"{activations.feature[at]} at base {activations.position[at]} of contig "
             f"{activations.contig[at]}; give every base to one window"
         )
-    return activations
+    return SortedActivations(*activations)
 
 
 def owned_mask(

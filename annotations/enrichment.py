@@ -81,7 +81,8 @@ class Power(NamedTuple):
 
     tested: bool
     loci: int
-    """What there was: of background windows, or of loci of the richest feature row."""
+    """What there was: of background windows, of loci of the richest feature row, or of
+    windows in which a row with enough loci is silent."""
     needed: int
     """What it takes of these."""
     reason: str
@@ -179,17 +180,23 @@ def find_matches(
     corpus = Corpus.of(sequences, hits, len(motifs))
     silence = Silence.of(corpus, background, activity, options.width)
     loci = _foreground(peaks, corpus, silence, options)
-    tested = np.flatnonzero(
-        (np.bincount(loci.row, minlength=silence.rows) >= options.min_loci)
-        & (silence.windows >= options.min_background)
-    )
-    if not tested.size:
-        richest = int(np.bincount(loci.row, minlength=1).max())
+    counts = np.bincount(loci.row, minlength=silence.rows)
+    rich = np.flatnonzero(counts >= options.min_loci)
+    if not rich.size:
+        richest = int(counts.max(initial=0))
         return _underpowered(
             richest,
             options.min_loci,
-            f"no feature row has {options.min_loci} independent loci and is silent in "
-            f"{options.min_background} background windows; the richest has {richest} loci",
+            f"no feature row has {options.min_loci} independent loci; the richest has {richest}",
+        )
+    tested = rich[silence.windows[rich] >= options.min_background]
+    if not tested.size:
+        silent = int(silence.windows[rich].max())
+        return _underpowered(
+            silent,
+            options.min_background,
+            f"none of the {len(rich)} feature rows with {options.min_loci} independent loci is "
+            f"silent in {options.min_background} background windows; the best is in {silent}",
         )
     loci = loci.select(np.isin(loci.row, tested))
     tested_pairs = len(tested) * len(np.unique(corpus.motif))

@@ -45,7 +45,7 @@ class RunOptions:
     motif_p: float = MOTIF_P
     """Motif threshold: the chance that a random site scores as high, per motif."""
 
-    peaks_per_feature: int = 200
+    peaks_per_feature: int = 100
     """Top peaks kept for each feature and strand."""
 
     seed: int = 0

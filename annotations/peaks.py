@@ -17,7 +17,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from annotations.active_bases import Activations, owned_mask, row_index, select, sort
+from annotations.active_bases import (
+    Activations,
+    locus_index,
+    owned_mask,
+    row_index,
+    select,
+    sort,
+    sorting_order,
+)
 from annotations.statistics import FEATURES_SCHEMA, FeatureStatistics, features_table
 from annotations.tables import check_columns, column
 from annotations.types import Span
@@ -31,6 +39,7 @@ __all__ = [
     "FeatureStatistics",
     "features_table",
     "find_peaks",
+    "keep_top",
     "local_maxima",
     "top_peaks",
 ]
@@ -38,8 +47,10 @@ __all__ = [
 RADIUS = 25
 """Bases on each side of a peak in which no value is larger."""
 
-PER_FEATURE = 200
+PER_FEATURE = 100
 """Peaks kept for each feature and strand by `top_peaks`."""
+
+_PENDING_ROWS = 500_000  # peaks that wait to be ranked; bounds the memory of `top_peaks`
 
 PEAKS_SCHEMA = pa.schema(
     [
@@ -139,29 +150,85 @@ def top_peaks(peaks: Iterable[pa.Table], per_feature: int = PER_FEATURE) -> pa.T
     ValueError
         If `per_feature` is below 1.
     """
-    if per_feature < 1:
-        raise ValueError(f"per_feature must be at least 1, got {per_feature}")
+    _check_number(per_feature)
     top = TOP_PEAKS_SCHEMA.empty_table()
+    least = np.empty(0, dtype=np.float32)  # value that a peak of each row must reach
+    pending: list[pa.Table] = []
     for table in peaks:
         check_columns(table, PEAKS_SCHEMA, what="a table of peaks")
-        parts = [part.select(PEAKS_SCHEMA.names).cast(PEAKS_SCHEMA) for part in (top, table)]
-        top = _ranked(pa.concat_tables(parts), per_feature)
-    return top
+        row = row_index(column(table, "feature"), column(table, "strand"))
+        needed = int(row.max(initial=-1)) + 1 - len(least)
+        least = np.concatenate([least, np.zeros(max(0, needed), dtype=np.float32)])
+        kept = column(table, "value") >= least[row]
+        pending.append(table.select(PEAKS_SCHEMA.names).filter(pa.array(kept)))
+        if sum(part.num_rows for part in pending) > max(_PENDING_ROWS, top.num_rows):
+            top = _ranked(top, pending, per_feature)
+            last = column(top, "rank") == per_feature
+            full = row_index(column(top, "feature")[last], column(top, "strand")[last])
+            least[full] = column(top, "value")[last]
+            pending = []
+    return _ranked(top, pending, per_feature)
 
 
-def _ranked(peaks: pa.Table, per_feature: int) -> pa.Table:
+def keep_top(peaks: pa.Table, per_feature: int) -> pa.Table:
+    """The rows of a table that `top_peaks` would keep of it alone, in the order they had.
+
+    The top peaks of a whole are among the top peaks of its parts.
+
+    Parameters
+    ----------
+    peaks : Table of PEAKS_SCHEMA
+        In any order.
+    per_feature : int
+        Peaks to keep for each feature and strand; at least 1.
+
+    Returns
+    -------
+    kept : Table of PEAKS_SCHEMA
+
+    Raises
+    ------
+    FormatError
+        If the table has other columns.
+    ValueError
+        If `per_feature` is below 1.
+    """
+    _check_number(per_feature)
+    check_columns(peaks, PEAKS_SCHEMA, what="a table of peaks")
+    order, rank = _ranks(peaks)
+    return peaks.take(pa.array(np.sort(order[rank <= per_feature]))).combine_chunks()
+
+
+def _check_number(per_feature: int) -> None:
+    if per_feature < 1:
+        raise ValueError(f"per_feature must be at least 1, got {per_feature}")
+
+
+def _ranked(top: pa.Table, parts: Sequence[pa.Table], per_feature: int) -> pa.Table:
     """The first `per_feature` peaks of each feature and strand by value."""
-    row = row_index(column(peaks, "feature"), column(peaks, "strand"))
-    order = np.lexsort(
-        (column(peaks, "position"), column(peaks, "contig"), -column(peaks, "value"), row)
-    )
-    row = row[order]
-    rank = np.arange(1, len(row) + 1) - np.searchsorted(row, row)
+    tables = [table.select(PEAKS_SCHEMA.names).cast(PEAKS_SCHEMA) for table in (top, *parts)]
+    peaks = pa.concat_tables(tables).combine_chunks()
+    order, rank = _ranks(peaks)
     kept = rank <= per_feature
     top = peaks.take(pa.array(order[kept])).combine_chunks()
     return top.append_column(
         TOP_PEAKS_SCHEMA.field("rank"), pa.array(rank[kept].astype(np.int32))
     ).cast(TOP_PEAKS_SCHEMA)
+
+
+def _ranks(peaks: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices that sort by row, then value from the largest, contig, position; and the ranks."""
+    row = row_index(column(peaks, "feature"), column(peaks, "strand"))
+    order = sorting_order(row, locus_index(column(peaks, "contig"), column(peaks, "position")))
+    # the bits of floats above 0 are in the order of the floats
+    value = np.ascontiguousarray(column(peaks, "value")).view(np.uint32)
+    key = (row.astype(np.uint64) << np.uint64(32)) | (np.uint32(2**32 - 1) - value)
+    if order is None:
+        order = np.argsort(key, kind="stable")
+    else:
+        order = order[np.argsort(key[order], kind="stable")]
+    row = row[order]
+    return order, np.arange(1, len(row) + 1) - np.searchsorted(row, row)
 
 
 def _places(ordered: Activations) -> NDArray[np.int64]:

@@ -6,15 +6,16 @@ Rows are (feature, strand): row ``2 * feature`` is strand +, the next one strand
 `annotations.active_bases.row_index`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from annotations.active_bases import Activations, check, row_index
+from annotations.active_bases import Activations, SortedActivations, check, row_index
 from annotations.errors import FormatError
 from annotations.tables import check_columns, column
 
@@ -39,6 +40,7 @@ STATISTICS_SCHEMA = pa.schema(
         pa.field("feature", pa.uint32(), nullable=False),
         pa.field("strand", pa.int8(), nullable=False),
         pa.field("max", pa.float32(), nullable=False),
+        pa.field("peaks", pa.int64(), nullable=False),
         pa.field("bins", pa.list_(pa.int16()), nullable=False),
         pa.field("counts", pa.list_(pa.int64()), nullable=False),
     ]
@@ -55,6 +57,8 @@ A value below the first edge, which is stored as 2**-24, is in bin 0."""
 N_BINS = len(BIN_EDGES) - 1
 """Bins of a histogram: 320."""
 
+_INFINITE_HALF = 0x7C00  # the bits of float16 infinity; finite positive ones are below
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
@@ -69,10 +73,17 @@ class FeatureStatistics:
     """Largest value of each row, 0 where the row was never active, shape (2 * n_features,)."""
     histogram: NDArray[np.int64]
     """Active bases by value, shape (2 * n_features, N_BINS); bins as in `BIN_EDGES`."""
+    peaks: NDArray[np.int64]
+    """Peaks of each row, shape (2 * n_features,)."""
 
     @classmethod
     def of(
-        cls, activations: Activations, *, n_features: int, scanned: Mapping[int, int]
+        cls,
+        activations: Activations,
+        *,
+        n_features: int,
+        scanned: Mapping[int, int],
+        peaks: pa.Table | None = None,
     ) -> "FeatureStatistics":
         """Count activations.
 
@@ -84,6 +95,8 @@ class FeatureStatistics:
             Features of the dictionary.
         scanned : mapping of {1, -1} to int
             Bases scanned on each strand; a strand that is absent was not scanned.
+        peaks : Table of `annotations.peaks.PEAKS_SCHEMA`, optional
+            All peaks among these bases; only counted. None counts none.
 
         Returns
         -------
@@ -96,21 +109,24 @@ class FeatureStatistics:
             If a feature is not one of `n_features`, a strand with activations was not
             scanned, or a row is active at more bases than were scanned.
         """
-        check(activations)
+        if not isinstance(activations, SortedActivations):
+            check(activations)
         n_rows = 2 * n_features
         row = row_index(activations.feature, activations.strand)
-        if len(row) and int(row.max()) >= n_rows:
-            raise FormatError(
-                f"feature {int(row.max()) // 2} is not in a dictionary of {n_features} features"
-            )
-        bins = np.searchsorted(BIN_EDGES, activations.value, side="right") - 1
-        counts = np.bincount(row * N_BINS + np.maximum(bins, 0), minlength=n_rows * N_BINS)
+        n_peaks = np.zeros(n_rows, dtype=np.int64)
+        if peaks is not None:
+            of_peaks = row_index(column(peaks, "feature"), column(peaks, "strand"))
+            _check_rows(of_peaks, n_features)
+            n_peaks = np.bincount(of_peaks, minlength=n_rows).astype(np.int64, copy=False)
+        _check_rows(row, n_features)
+        counts = np.bincount(row * N_BINS + _bins(activations.value), minlength=n_rows * N_BINS)
         maximum = np.zeros(n_rows, dtype=np.float32)
         np.maximum.at(maximum, row, activations.value)
         statistics = cls(
             scanned=np.array([scanned.get(1, 0), scanned.get(-1, 0)], dtype=np.int64),
             maximum=maximum,
             histogram=counts.astype(np.int64, copy=False).reshape(n_rows, N_BINS),
+            peaks=n_peaks,
         )
         most = statistics.active_bases.reshape(n_features, 2).max(axis=0, initial=0)
         if (most > statistics.scanned).any():
@@ -147,6 +163,7 @@ class FeatureStatistics:
             scanned=self.scanned + other.scanned,
             maximum=np.maximum(self.maximum, other.maximum),
             histogram=self.histogram + other.histogram,
+            peaks=self.peaks + other.peaks,
         )
 
     def quantile(self, q: float) -> NDArray[np.float32]:
@@ -197,6 +214,7 @@ class FeatureStatistics:
                 pa.array((rows // 2).astype(np.uint32)),
                 pa.array(np.where(rows % 2 == 0, 1, -1).astype(np.int8)),
                 pa.array(self.maximum[rows]),
+                pa.array(self.peaks[rows]),
                 pa.ListArray.from_arrays(offsets, pa.array(bins.astype(np.int16))),
                 pa.ListArray.from_arrays(offsets, pa.array(counts)),
             ],
@@ -227,18 +245,18 @@ class FeatureStatistics:
         sizes = pc.list_value_length(table.column("bins")).to_numpy()
         bins = pc.list_flatten(table.column("bins")).to_numpy()
         histogram[np.repeat(rows, sizes), bins] = pc.list_flatten(table.column("counts")).to_numpy()
-        return cls(np.array(scanned, dtype=np.int64), maximum, histogram)
+        peaks = np.zeros(2 * n_features, dtype=np.int64)
+        peaks[rows] = column(table, "peaks")
+        return cls(np.array(scanned, dtype=np.int64), maximum, histogram, peaks)
 
 
-def features_table(statistics: FeatureStatistics, peaks: Iterable[pa.Table]) -> pa.Table:
+def features_table(statistics: FeatureStatistics) -> pa.Table:
     """What is known of each feature on each strand that was scanned.
 
     Parameters
     ----------
     statistics : FeatureStatistics
         Of all owned bases.
-    peaks : iterable of Table of PEAKS_SCHEMA
-        All peaks, those of every shard; only counted.
 
     Returns
     -------
@@ -246,23 +264,7 @@ def features_table(statistics: FeatureStatistics, peaks: Iterable[pa.Table]) -> 
         Every feature, the silent ones too, sorted by feature, strand (+ first). `density` is
         active bases per scanned base; `max` and quantiles are of the active bases, null where
         there are none. The quantiles are those of `FeatureStatistics.quantile` (within 4.4 %).
-
-    Raises
-    ------
-    FormatError
-        If a peak is of a feature that is not in the dictionary.
     """
-    n_rows = 2 * statistics.n_features
-    n_peaks = np.zeros(n_rows, dtype=np.int64)
-    for table in peaks:
-        row = row_index(column(table, "feature"), column(table, "strand"))
-        counts = np.bincount(row, minlength=n_rows)
-        if len(counts) > n_rows:
-            raise FormatError(
-                f"peaks of feature {int(row.max()) // 2}, but the dictionary has "
-                f"{statistics.n_features} features"
-            )
-        n_peaks += counts
     scanned = np.tile(statistics.scanned, statistics.n_features)
     rows = np.flatnonzero(scanned > 0)
     active = statistics.active_bases[rows]
@@ -279,7 +281,33 @@ def features_table(statistics: FeatureStatistics, peaks: Iterable[pa.Table]) -> 
             pa.array(active / scanned[rows]),
             measured(statistics.maximum),
             *(measured(statistics.quantile(q)) for q in (0.5, 0.9, 0.99)),
-            pa.array(n_peaks[rows]),
+            pa.array(statistics.peaks[rows]),
         ],
         schema=FEATURES_SCHEMA,
     )
+
+
+def _check_rows(row: NDArray[np.int64], n_features: int) -> None:
+    """Refuse rows of features that the dictionary does not have."""
+    if len(row) and int(row.max()) >= 2 * n_features:
+        raise FormatError(
+            f"feature {int(row.max()) // 2} is not in a dictionary of {n_features} features"
+        )
+
+
+def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Bin of each value, as in `BIN_EDGES`."""
+    half = values.astype(np.float16)
+    if (half == values).all():
+        # what is stored is float16: its 65,536 patterns are looked up, not searched
+        return np.asarray(_bins_of_halves()[half.view(np.uint16)])
+    return np.maximum(np.searchsorted(BIN_EDGES, values, side="right") - 1, 0)
+
+
+@cache
+def _bins_of_halves() -> NDArray[np.int64]:
+    """Bin of every positive float16 by its bits; 0 for the patterns that are no such value."""
+    bins = np.zeros(2**16, dtype=np.int64)
+    halves = np.arange(_INFINITE_HALF, dtype=np.uint16).view(np.float16).astype(np.float64)
+    bins[:_INFINITE_HALF] = np.searchsorted(BIN_EDGES, halves, side="right") - 1
+    return np.maximum(bins, 0)

@@ -54,7 +54,7 @@ def as_stored(activations: Activations) -> Activations:
         `value` rounded to float16 and never to 0; float32.
     """
     check(activations)
-    return activations._replace(value=_to_half(activations.value).astype(np.float32))
+    return activations._replace(value=to_half(activations.value).astype(np.float32))
 
 
 def to_stretches(activations: Activations) -> pa.Table:
@@ -86,7 +86,7 @@ def to_stretches(activations: Activations) -> pa.Table:
             pa.array(ordered.strand[first]),
             pa.array(ordered.contig[first]),
             pa.array(ordered.position[first]),
-            _list_array(offsets, pa.array(_to_half(ordered.value))),
+            _list_array(offsets, pa.array(to_half(ordered.value))),
         ],
         schema=ACTIVATIONS_SCHEMA,
     )
@@ -198,8 +198,8 @@ def _group_starts(joined: NDArray[np.bool_], n_rows: int) -> NDArray[np.int64]:
     return np.flatnonzero(np.concatenate([[True], ~joined]))
 
 
-def _to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Values as float16, where none becomes 0."""
+def to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Values above 0 as float16, where none becomes 0; same shape."""
     return np.maximum(values, np.float32(SMALLEST_VALUE)).astype(np.float16)
 
 

@@ -23,6 +23,7 @@ from annotations.jaspar import TfResolution, load_motifs, resolve_tf
 from annotations.options import RunOptions
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.provenance import read_provenance
+from annotations.ranking import telling_order
 from annotations.tables import with_contig_names, write_tsv
 from annotations.tracks import SignalStrand, write_bigwig, write_peaks_bed
 from annotations.types import STRAND_SIGNS, Strand, strand_symbol
@@ -35,6 +36,9 @@ SORTS: dict[str, tuple[str, str]] = {
     "q": ("match_q", "ascending"),
 }
 """Columns that features may be sorted by, and the direction; unknown values come last."""
+
+TELLING = "telling"
+"""The order of `annotations.ranking.telling_order`."""
 
 TF_ROWS = 500
 """Most features in the answer to a question about a transcription factor."""
@@ -116,7 +120,7 @@ def features(
     result : Result
         The files.
     sort : str
-        One of `SORTS`.
+        `TELLING` or one of `SORTS`.
     strand : {"+", "-"}, optional
         Only the rows of this strand.
     limit : int
@@ -129,9 +133,12 @@ def features(
     OptionError
         If `sort` or the page token is not known.
     """
-    if sort not in SORTS:
-        raise OptionError(f"sort must be one of {', '.join(SORTS)}, got {sort!r}")
+    if sort != TELLING and sort not in SORTS:
+        raise OptionError(f"sort must be one of {', '.join((TELLING, *SORTS))}, got {sort!r}")
     table = result.table("features", filters=_on_strand(strand))
+    if sort == TELLING:
+        ranked = table.take(pa.array(telling_order(table)))
+        return _page(ranked, result, limit=limit, page_token=page_token)
     key, order = SORTS[sort]
     keys = [(key, order)]
     keys += [(name, "ascending") for name in ("feature",) if name != key]
@@ -162,7 +169,7 @@ def feature(result: Result, index: int) -> dict[str, Any]:
     matches = result.table("matches", filters=own).sort_by([("q", "ascending"), ("p", "ascending")])
     return {
         "feature": index,
-        "active": strands.num_rows > 0,
+        "active": any(bases > 0 for bases in strands.column("active_bases").to_pylist()),
         "strands": json_rows(strands, result.names),
         "peaks": json_rows(peaks, result.names),
         "matches": json_rows(matches, result.names),

@@ -8,6 +8,7 @@ field is refused, because a misspelt limit is worse than none.
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,12 @@ from annotations.errors import OptionError
 
 PREFIX = "SAETRACK_"
 """What the name of every environment variable of the project starts with."""
+
+CLI_VARIABLES = frozenset({"SAETRACK_DEBUG"})
+"""Environment variables of the command line alone, which are no settings of the service."""
+
+DEVICES = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", re.ASCII)
+"""Names of devices: the GPU if there is one, the CPU, the first GPU, the GPU of a number."""
 
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "workers" / "bundled"
 """Models that come with the project; found by path, since app never imports workers."""
@@ -69,8 +76,9 @@ class Settings:
     max_attempts: int = 3
     """Times a shard is tried before its run fails."""
 
-    shard_bases: int = 500_000
-    """Bases of a shard, about; more is less overhead, fewer is finer progress."""
+    shard_bases: int = 200_000
+    """Bases of a shard, about; more is less overhead, fewer is finer progress and less memory
+    (about 0.7 GB for 200,000)."""
 
     share_computations: bool = False
     """Whether equal submissions of different owners share one computation."""
@@ -119,6 +127,7 @@ class Settings:
             if not (value >= least and (most is None or value <= most)):
                 range_ = f"at least {least}" if most is None else f"in [{least}, {most}]"
                 raise OptionError(f"{PREFIX}{name.upper()} must be {range_}, got {value}")
+        check_device(self.device, what=f"{PREFIX}DEVICE")
         if not self.trust_network and not self.is_loopback:
             raise OptionError(
                 f"{PREFIX}HOST is {self.host!r}, which other machines can reach, and this server "
@@ -135,6 +144,12 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def model_roots(self) -> tuple[Path, ...]:
+        """The folders of `models_dirs` to look into; `data_dir`/models may be missing."""
+        own = self.data_dir / "models"
+        return tuple(root for root in self.models_dirs if root != own or root.is_dir())
 
     @property
     def storage_dir(self) -> Path:
@@ -192,7 +207,7 @@ class Settings:
         parsers = {PREFIX + item.name.upper(): item for item in fields(cls)}
         values: dict[str, object] = {}
         for name, text in given.items():
-            if not name.startswith(PREFIX):
+            if not name.startswith(PREFIX) or name in CLI_VARIABLES:
                 continue
             if name not in parsers:
                 near = difflib.get_close_matches(name, parsers, n=1)
@@ -202,6 +217,25 @@ class Settings:
                 )
             values[parsers[name].name] = _parse(name, text, type(parsers[name].default))
         return cls(**values)  # type: ignore[arg-type]
+
+
+def check_device(name: str, *, what: str = "device") -> None:
+    """Refuse what names no device; whether this machine has it is the worker's to say.
+
+    Parameters
+    ----------
+    name : str
+        What is given.
+    what : str
+        What the message calls it.
+
+    Raises
+    ------
+    OptionError
+        If `DEVICES` does not describe the name.
+    """
+    if not DEVICES.fullmatch(name):
+        raise OptionError(f"{what} must be auto, cpu, cuda or cuda:N, such as cuda:0, got {name!r}")
 
 
 def _set(settings: Settings, name: str, value: object) -> None:

@@ -118,6 +118,8 @@ class Run(Base):
     contig_names: Mapped[list[Any]]
     """Names of the contigs as the user wrote them, in order."""
     options: Mapped[dict[str, Any]]
+    annotation_skipped: Mapped[dict[str, Any] | None]
+    """Entries of the gene annotation that were not used, by reason; None without annotation."""
 
     computation: Mapped[Computation] = relationship(back_populates="runs")
 

@@ -15,7 +15,7 @@ def _plus(value: object) -> object:
 
 StrandSymbol = Annotated[Literal["+", "-"], BeforeValidator(_plus)]
 StrandOrEither = Annotated[Literal["+", "-", "either"], BeforeValidator(_plus)]
-FeatureSort = Literal["feature", "density", "max", "peaks", "q"]
+FeatureSort = Literal["telling", "feature", "density", "max", "peaks", "q"]
 
 
 class Strict(BaseModel):
@@ -73,7 +73,9 @@ class FeaturesQuery(PageQuery):
     """Which features, in which order."""
 
     sort: FeatureSort = Field(
-        "density", description="`feature` and `q` go up, the others down; unknown values come last."
+        "telling",
+        description="`telling`: matches by q, then labels of the atlas, then the strongest peaks "
+        "over the median. `feature` and `q` go up, the others down; unknown values come last.",
     )
     strand: StrandSymbol | None = Field(None, description="Only this strand.")
 
@@ -149,6 +151,10 @@ class RunView(BaseModel):
     dictionary: str
     options: dict[str, Any]
     contigs: int = Field(description="How many sequences.")
+    annotation_skipped: dict[str, int] | None = Field(
+        description="Entries of the gene annotation that were not used, by reason; null without "
+        "an annotation."
+    )
     error: RunError | None
     computation: str = Field(description="Digest of what is computed; equal for equal content.")
     links: dict[str, str] = Field(description="Addresses of its results, by name.")
@@ -188,7 +194,7 @@ class Row(BaseModel):
 
 
 class FeatureList(BaseModel):
-    """Some features of a run: a row for each strand on which one was active."""
+    """Some features of a run: a row for each strand that was read, never active ones too."""
 
     features: list[Row]
     total: int

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from annotations.cards import Cards, DictionaryCard, file_sha256
 from annotations.errors import OptionError
-from annotations.genes import read_genes
+from annotations.genes import read_genes, skipped_entries
 from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
 from annotations.types import Contig, Span
@@ -121,6 +121,7 @@ def create_run(
             computation_id=computation_id,
             contig_names=[contig.name for contig in found],
             options=options.to_json(),
+            annotation_skipped=None if table is None else skipped_entries(table),
         )
         session.add(run)
         return run.id

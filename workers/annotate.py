@@ -20,15 +20,16 @@ import torch
 from annotations.atlas import load_atlas
 from annotations.cards import Cards, DictionaryCard, file_sha256, find_cards
 from annotations.errors import FormatError, OptionError, UnknownNameError
-from annotations.genes import read_genes
+from annotations.genes import read_genes, skipped_entries
 from annotations.options import RunOptions, Strands
 from annotations.provenance import peak_memory_bytes
+from annotations.ranking import active_features
 from annotations.sequences import contigs, read_sequences, write_fasta
 from annotations.types import Contig
 from annotations.windows import plan_shards
-from workers.commands.places import model_roots, settings_from_environment
+from workers.commands.places import settings_from_environment
 from workers.device import choose_device, describe_device
-from workers.export import export, ranked_features
+from workers.export import export
 from workers.merge import MergeResult, merge
 from workers.pipeline import run_shard
 from workers.registry import open_dictionary
@@ -113,7 +114,7 @@ def annotate_file(
         if path is not None and not path.is_file():
             raise UnknownNameError(f"there is no file {path}")
     settings = settings_from_environment(device=request.device, models_dirs=request.models)
-    roots = model_roots(settings)
+    roots = settings.model_roots
     cards = find_cards(roots)
     card = choose_dictionary(cards, request.model)
     options = choose_options(request, card, cards.atlas(card))
@@ -148,6 +149,7 @@ def annotate_file(
                 shards[-1],
                 strands=options.strands,
                 batch=request.batch,
+                peaks_per_feature=options.peaks_per_feature,
                 on_progress=lambda done, before=before: on_progress(  # type: ignore[misc]
                     "encoding", before + done, total
                 ),
@@ -167,6 +169,7 @@ def annotate_file(
             "bases_per_second": round(total / max(encoded_at - read_at, 1e-9), 1),
             "sequences": _input_record(request.sequences),
             "genes": None if request.genes is None else _input_record(request.genes),
+            "annotation_skipped": None if genes is None else skipped_entries(genes),
         }
         result_folder = work / "result"
         result_folder.mkdir()
@@ -183,7 +186,7 @@ def annotate_file(
         )
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
-        features = ranked_features(pq.read_table(result_folder / "features.parquet"))
+        features = active_features(pq.read_table(result_folder / "features.parquet"))
         chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[: request.top]
         chosen = list(dict.fromkeys([*request.signal, *chosen]))
         export(result_folder, found, features=chosen, both=options.strands == "both")

@@ -11,7 +11,7 @@ from annotations.errors import StorageError
 from annotations.options import RunOptions
 from annotations.provenance import read_provenance
 from app.catalog import Result, tf_features
-from workers.commands.places import model_roots, result_file, settings_from_environment
+from workers.commands.places import result_file, settings_from_environment
 from workers.export import read_contigs
 from workers.merge import RESULT_FILES, SIGNIFICANT_Q
 
@@ -45,7 +45,7 @@ def open_result(folder: Path) -> Result:
         raise StorageError(
             f"{files['provenance.json']} names no dictionary or no options: it is cut or altered"
         )
-    cards = find_cards(model_roots(settings_from_environment()))
+    cards = find_cards(settings_from_environment().model_roots)
     card = cards.dictionaries.get(str(made_with["id"]))
     known = card is not None and card.sha256 == made_with["sha256"]
     features = pq.read_table(files["features.parquet"], columns=["feature"]).column("feature")

@@ -21,9 +21,8 @@ from annotations.cards import find_cards
 from app.broker import celery_config, queue_name
 from app.config import Settings
 from app.database import check_schema, make_engine, transaction
-from app.shards import heartbeat, retire
+from app.dispatch import heartbeat, retire
 from app.storage import LocalStorage
-from workers.commands.places import model_roots
 from workers.tasks import ShardRunner, register
 
 log = logging.getLogger(__name__)
@@ -95,7 +94,7 @@ def run_worker(settings: Settings, *, name: str | None = None) -> int:
     settings.make_folders()
     engine = make_engine(settings)
     check_schema(engine)
-    roots = model_roots(settings)
+    roots = settings.model_roots
     models = sorted(find_cards(roots).dictionaries)
     queue = queue_name("")
     runner = ShardRunner(

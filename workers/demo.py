@@ -2,11 +2,10 @@
 
 Starts `saetrack serve` on a free port of this machine, submits the bundled example over REST,
 waits for the worker, prints what came out, saves the tracks and stops the server. Nothing is
-computed here but the order in which features are shown.
+computed here.
 """
 
 import http.client
-import math
 import signal
 import sys
 import tempfile
@@ -60,26 +59,16 @@ def wait_for(client: Client, run: str, *, seconds: float) -> dict[str, Any]:
     return cast(dict[str, Any], view)
 
 
-def all_features(client: Client, run: str) -> list[dict[str, Any]]:
-    """Every row of the table of features, page by page."""
+def active_features(client: Client, run: str) -> list[dict[str, Any]]:
+    """The rows of the table of features that were active, page by page, the most telling first."""
     rows: list[dict[str, Any]] = []
-    query: dict[str, object] = {"sort": "q", "limit": 500}
+    query: dict[str, object] = {"sort": "telling", "limit": 500}
     while True:
         page = client.get(f"{run}/features", **query)
-        rows += page["features"]
+        rows += [row for row in page["features"] if row["active_bases"]]
         if page["next_page_token"] is None:
             return rows
         query["page_token"] = page["next_page_token"]
-
-
-def telling(row: Mapping[str, Any]) -> tuple[object, ...]:
-    """Sort key of a feature row: matches of this run, then labels of the atlas, then contrast."""
-    return (
-        math.inf if row["match_q"] is None else row["match_q"],
-        math.inf if row["label_motif_q"] is None else row["label_motif_q"],
-        row["label"] is None,
-        -(row["max"] or 0.0) / (row["q50"] or math.inf),
-    )
 
 
 def feature_cells(client: Client, run: str, row: Mapping[str, Any]) -> list[str]:
@@ -186,7 +175,7 @@ def show_and_save(
     click.echo(f"submitted {example.name}: POST /v1/runs -> {run}")
     view = wait_for(client, run, seconds=seconds)
     click.echo(f"{view['bases']:,} bases with {view['dictionary']}: {view['state']}")
-    rows = sorted(all_features(client, run), key=telling)
+    rows = active_features(client, run)
     click.echo(f"\n{len(rows):,} feature rows were active; the most telling:")
     shown = rows[:top]
     for line in table_lines(FEATURE_HEADER, [feature_cells(client, run, row) for row in shown]):

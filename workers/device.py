@@ -1,12 +1,9 @@
 """Which device the models run on: the only place that speaks to CUDA."""
 
-from typing import Literal, get_args
-
 import torch
 
 from annotations.errors import OptionError
-
-DeviceName = Literal["auto", "cpu", "cuda"]
+from app.config import check_device
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -14,8 +11,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Parameters
     ----------
-    name : {"auto", "cpu", "cuda"}
-        ``auto`` is the GPU where there is one and the CPU elsewhere.
+    name : str
+        As `app.config.DEVICES` describes: ``auto`` is the GPU where there is one and the CPU
+        elsewhere, ``cuda:1`` the second GPU.
 
     Returns
     -------
@@ -24,16 +22,20 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises
     ------
     OptionError
-        If the name is none of the three, or ``cuda`` is asked for where there is no GPU.
+        If the name is none of these, or names a GPU that is not here.
     """
-    if name not in get_args(DeviceName):
-        raise OptionError(f"device must be one of {', '.join(get_args(DeviceName))}, got {name!r}")
+    check_device(name)
     if name == "cpu":
         return torch.device("cpu")
-    found = torch.cuda.is_available()
-    if name == "cuda" and not found:
-        raise OptionError("device is cuda, but torch sees no GPU here; use auto or cpu")
-    return torch.device("cuda" if found else "cpu")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if found else "cpu")
+    if not found:
+        raise OptionError(f"device is {name}, but torch sees no GPU here; use auto or cpu")
+    if (torch.device(name).index or 0) >= found:
+        here = ", ".join(f"cuda:{index}" for index in range(found))
+        raise OptionError(f"device is {name}, but the GPUs here are {here}")
+    return torch.device(name)
 
 
 def describe_device(device: torch.device) -> str:

@@ -154,42 +154,6 @@ def for_bed(peaks: pa.Table, features: pa.Table) -> pa.Table:
     )
 
 
-def ranked_features(features: pa.Table) -> pa.Table:
-    """Active feature rows, the most telling first.
-
-    Those with a match of this run by q, then those with a motif in the atlas by its q, then
-    those with any label, then the rest by how far the largest activation stands above the
-    median one.
-
-    Parameters
-    ----------
-    features : Table
-        As `workers.features.feature_table` returns it.
-
-    Returns
-    -------
-    ranked : Table
-        The rows with at least one active base.
-    """
-    active = features.filter(pa.array(column(features, "active_bases") > 0))
-    contrast = column(active, "max").astype(np.float64) / column(active, "q50")
-    keys = (
-        column(active, "strand") < 0,
-        column(active, "feature"),
-        -contrast,
-        active.column("label").is_null().to_numpy(),
-        _nulls_last(active, "label_motif_q"),
-        _nulls_last(active, "match_q"),
-    )
-    return active.take(pa.array(np.lexsort(keys)))
-
-
-def _nulls_last(table: pa.Table, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """A column of numbers with nulls as infinity."""
-    values = table.column(name).cast(pa.float64()).fill_null(np.inf)
-    return np.asarray(values.to_numpy(), dtype=np.float64)
-
-
 def _read(folder: Path, name: str) -> pa.Table:
     """A table of a result."""
     path = folder / f"{name}.parquet"

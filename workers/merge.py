@@ -164,7 +164,7 @@ def merge(
     with stages.stage("peaks"):
         statistics = sum_statistics(shards)
         peaks = top_peaks(_peaks_of(shards), per_feature=options.peaks_per_feature)
-        features = features_table(statistics, _peaks_of(shards))
+        features = features_table(statistics)
         sequences = read_codes(fasta)
     catalogue = None
     hits = HITS_SCHEMA.empty_table()

@@ -22,13 +22,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from annotations.activations import write_stretches
-from annotations.active_bases import Activations, concatenate, owned_mask, select, sort
+from annotations.active_bases import Activations, owned_mask, select
 from annotations.cards import DictionaryCard
 from annotations.errors import CoordinateError
-from annotations.options import Strands
-from annotations.peaks import RADIUS, FeatureStatistics, find_peaks
+from annotations.options import MAX_PEAKS_PER_FEATURE, Strands
+from annotations.packed import Places, pack, unpack
+from annotations.peaks import RADIUS, FeatureStatistics, find_peaks, keep_top
 from annotations.sequences import encode_bases, open_fasta, reverse_complement
-from annotations.stretches import as_stored, to_stretches
+from annotations.stretches import to_stretches
 from annotations.types import Span, Strand
 from annotations.windows import grid, read_spans
 from workers.device import is_out_of_memory
@@ -84,6 +85,7 @@ def run_shard(
     *,
     strands: Strands = "both",
     batch: int = 8,
+    peaks_per_feature: int = MAX_PEAKS_PER_FEATURE,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> ShardResult:
     """Find the activations, peaks and statistics of some spans of sequence.
@@ -102,6 +104,9 @@ def run_shard(
         Whether the reverse-complement pass is made as well.
     batch : int
         Windows encoded at once. Halved when memory runs out; the window never changes.
+    peaks_per_feature : int
+        Peaks written for each feature and strand, the largest; a merge may keep no more than
+        that. All of them are counted in the statistics.
     on_progress : callable
         Told the bases done so far, after each batch; may raise `Canceled`.
 
@@ -118,8 +123,8 @@ def run_shard(
     if batch < 1:
         raise CoordinateError(f"a batch must hold at least 1 window, got {batch}")
     card = encoder.dictionary
-    near = widened(spans, RADIUS)
-    parts: list[Activations] = []
+    places = Places(widened(spans, RADIUS))
+    parts: list[NDArray[np.uint64]] = []
     with open_fasta(fasta) as source:
         lengths = {span.contig: source.length(str(span.contig)) for span in spans}
         windows = windows_of(
@@ -136,27 +141,27 @@ def run_shard(
         for group, rows in encode_windows(
             windows, codes_of, encoder, width=card.stride + card.context, batch=batch
         ):
-            placed = place(group, rows)
-            parts.append(select(placed, owned_mask(placed.contig, placed.position, near)))
+            parts.append(_packed(group, rows, places, card.stride + card.context))
             done += sum(window.cell[1] - window.cell[0] for window in group)
             on_progress(owned_bases * done // total)
     # peaks and statistics see what is stored, so that they can be checked against the file
-    found = concatenate(parts)
+    found, place = unpack(parts, places)
     parts.clear()
-    found = sort(as_stored(found))
-    owned = owned_mask(found.contig, found.position, spans)
-    active = select(found, owned)
+    active = select(found, owned_mask(places.contig, places.position, spans)[place])
+    del place
     result = ShardResult(
         activations=out / "activations.parquet",
         peaks=out / "peaks.parquet",
         statistics=out / "statistics.parquet",
         bases=owned_bases,
-        active=int(owned.sum()),
+        active=len(active.value),
     )
+    peaks = find_peaks(found, spans)
+    del found
     write_stretches(to_stretches(active), result.activations)
-    pq.write_table(find_peaks(found, spans), result.peaks)
+    pq.write_table(keep_top(peaks, peaks_per_feature), result.peaks)
     scanned = {1: known, -1: known} if strands == "both" else {1: known}
-    statistics = FeatureStatistics.of(active, n_features=card.d_sae, scanned=scanned)
+    statistics = FeatureStatistics.of(active, n_features=card.d_sae, scanned=scanned, peaks=peaks)
     pq.write_table(statistics.to_table(), result.statistics)
     return result
 
@@ -310,20 +315,62 @@ def place(group: Sequence[Window], rows: SparseWindows) -> Activations:
     activations : Activations
         One row per active base of a window's cell, in forward coordinates.
     """
-    starts, ends = np.array([window.read for window in group], dtype=np.int64).T
-    first, last = np.array([window.cell for window in group], dtype=np.int64).T
-    signs = np.array([1 if window.strand == "+" else -1 for window in group], dtype=np.int8)
-    contigs = np.array([window.contig for window in group], dtype=np.uint32)
-    at = rows.window
-    position = np.where(signs[at] > 0, starts[at] + rows.position, ends[at] - 1 - rows.position)
-    kept = (position >= first[at]) & (position < last[at])
+    bases = bases_of(group, int(rows.position.max(initial=0)) + 1)
+    kept = bases.in_cell[rows.window, rows.position]
+    window, position = rows.window[kept], rows.position[kept]
     return Activations(
-        feature=rows.feature[kept].astype(np.uint32),
-        strand=signs[at][kept],
-        contig=contigs[at][kept],
-        position=position[kept],
+        feature=rows.feature[kept].astype(np.uint32, copy=False),
+        strand=np.where(bases.reverse[window], -1, 1).astype(np.int8),
+        contig=bases.contig[window],
+        position=bases.position[window, position],
         value=rows.value[kept].astype(np.float32, copy=False),
     )
+
+
+class BatchBases(NamedTuple):
+    """Where the bases of a batch of windows lie, in forward coordinates."""
+
+    contig: NDArray[np.uint32]
+    """Contig of each window, shape (windows,)."""
+    reverse: NDArray[np.bool_]
+    """Whether a window is read on strand -, shape (windows,)."""
+    position: NDArray[np.int64]
+    """Position of each base as it is read, shape (windows, width); beyond a read, anything."""
+    in_cell: NDArray[np.bool_]
+    """Whether each base lies in its window's cell, shape (windows, width)."""
+
+
+def bases_of(group: Sequence[Window], width: int) -> BatchBases:
+    """Find the bases of some windows of `width` bases, padding included."""
+    starts, ends = np.array([window.read for window in group], dtype=np.int64).T[:, :, None]
+    first, last = np.array([window.cell for window in group], dtype=np.int64).T[:, :, None]
+    reverse = np.array([window.strand == "-" for window in group])
+    step = np.arange(width)
+    position = np.where(reverse[:, None], ends - 1 - step, starts + step)
+    return BatchBases(
+        contig=np.array([window.contig for window in group], dtype=np.uint32),
+        reverse=reverse,
+        position=position,
+        in_cell=(position >= first) & (position < last),
+    )
+
+
+def _packed(
+    group: Sequence[Window], rows: SparseWindows, places: Places, width: int
+) -> NDArray[np.uint64]:
+    """The activations of a batch at the bases of a shard, packed; each base asked about once."""
+    bases = bases_of(group, width)
+    number = places.number(bases.contig[:, None], bases.position)
+    number[~bases.in_cell] = -1
+    at = number.ravel()[rows.window * width + rows.position]
+    kept = at >= 0
+    if kept.all():
+        window, feature, value = rows.window, rows.feature, rows.value
+    else:
+        at, window, feature, value = (
+            values[kept] for values in (at, rows.window, rows.feature, rows.value)
+        )
+    return pack(feature, at, bases.reverse[window], value, n_places=len(places))
 
 
 def _known_bases(sequence: bytes) -> int:

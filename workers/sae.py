@@ -37,8 +37,8 @@ CONFIG_FILE = "cfg.json"
 ARCHITECTURES = ("standard", "gated", "topk", "jumprelu")
 """Architectures of sae-lens folders that are understood."""
 
-CHUNK_ROWS = {"cpu": 1024, "cuda": 16_384}
-"""Rows of every matrix product, by type of device."""
+CHUNK_ROWS = {"cpu": 256, "cuda": 16_384}
+"""Rows of every matrix product, by type of device; on a CPU the result stays in its cache."""
 
 _SAE_LENS_VERSION = "6.54.12"
 _TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -217,13 +217,13 @@ class SparseCoder:
         if self.gate == "topk":
             top = pre.topk(self.k or 0, dim=1)
             mask = torch.zeros_like(pre, dtype=torch.bool).scatter_(1, top.indices, top.values > 0)
-        else:
-            mask = pre > self._floor()
-        if mask.device.type == "cpu":
-            # Six times as fast as torch.nonzero on a CPU.
-            flat = torch.from_numpy(np.flatnonzero(mask.numpy()))
-        else:
             flat = mask.flatten().nonzero()[:, 0]
+        elif pre.device.type == "cpu":
+            # numpy compares twice and counts six times as fast as torch on one CPU core
+            above = pre.numpy() > self._floor().numpy()
+            flat = torch.from_numpy(np.flatnonzero(above))
+        else:
+            flat = (pre > self._floor()).flatten().nonzero()[:, 0]
         row = torch.div(flat, self.n_features, rounding_mode="floor")
         return SparseRows(row, flat - row * self.n_features, pre.flatten()[flat])
 

@@ -31,7 +31,7 @@ from annotations.errors import OptionError, ToolError
 from app.broker import make_producer, publish
 from app.config import PREFIX, Settings
 from app.database import make_engine, transaction, upgrade
-from app.shards import due, fail_exhausted, release
+from app.dispatch import due, fail_exhausted, release
 from workers.celery_app import worker_name
 from workers.commands.places import as_variable
 
@@ -234,7 +234,7 @@ def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
         clean = stop_children(children)
         if worker.name:
             with transaction(engine) as session:
-                release(session, worker.name)
+                release(session, worker.name, stopped=True)
         engine.dispose()
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -317,6 +317,7 @@ def web_command(settings: Settings) -> list[str]:
         "--timeout=120",
         "--graceful-timeout=5",
         "--log-level=warning",
+        "--no-control-socket",  # it would be a file in the home folder
     ]
 
 

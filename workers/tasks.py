@@ -24,11 +24,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from annotations.cards import DictionaryCard, find_cards
 from annotations.errors import SaetrackError, StorageError, ToolError, WeightsError
+from annotations.genes import skipped_entries
 from app.broker import TASK_RUN_SHARD
+from app.claims import ClaimedShard
 from app.config import Settings
 from app.database import transaction
 from app.models import State
-from app.shards import ClaimedShard, claim, fail, finish, release, renew
+from app.shards import claim, fail, finish, give_back, renew
 from app.storage import LocalStorage
 from workers.device import choose_device, describe_device, is_out_of_memory
 from workers.merge import merge
@@ -210,7 +212,7 @@ class ShardRunner:
             self._drop(claimed)
             if self.stopping():
                 with transaction(self.engine) as session:
-                    release(session, self.name)
+                    give_back(session, claimed)
             return False
         except Exception as error:  # noqa: BLE001 - whatever it is, the shard must get an answer
             self._fail(claimed, error)
@@ -268,7 +270,10 @@ class ShardRunner:
             out,
             genes=genes,
             atlas=cards.atlas(card),
-            made_by={"device": describe_device(choose_device(self.settings.device))},
+            made_by={
+                "device": describe_device(choose_device(self.settings.device)),
+                "annotation_skipped": None if genes is None else skipped_entries(genes),
+            },
             on_stage=lambda stage: lease.check(),
         )
 

@@ -32,7 +32,7 @@ class Services:
 
     def cards(self) -> Cards:
         """Models and dictionaries of this installation, as they are now."""
-        return find_cards(self.settings.models_dirs)
+        return find_cards(self.settings.model_roots)
 
 
 def services() -> Services:

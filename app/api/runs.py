@@ -244,6 +244,7 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         "dictionary": computation.dictionary_id,
         "options": run.options,
         "contigs": len(computation.lengths),
+        "annotation_skipped": run.annotation_skipped,
         "error": error if failed else None,
         "computation": computation.digest,
         "links": links,

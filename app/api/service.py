@@ -12,10 +12,10 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from annotations.errors import StateError
 from app.api import Services, services
 from app.database import check_schema, reading
+from app.dispatch import live_workers
 from app.errors import problem
 from app.openapi import blueprint, responses, spec
 from app.schemas import Health, JsonDocument, NoQuery, Readiness
-from app.shards import live_workers
 
 VERSION = "0.1.0"
 """Version of the interface's implementation; a test holds it equal to the package's."""

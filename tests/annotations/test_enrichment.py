@@ -334,7 +334,31 @@ def test_few_peaks_are_underpowered(fungi):
             background=background,
         )
         assert result.power[:3] == (False, 29 if table.num_rows else 0, 30)
-        assert "30 independent loci" in result.power.reason
+        richest = 29 if table.num_rows else 0
+        wanted = f"no feature row has 30 independent loci; the richest has {richest}"
+        assert result.power.reason == wanted
+
+
+def test_rows_with_loci_that_are_hardly_ever_silent_say_so(fungi):
+    sequences = [np.random.default_rng(4).integers(0, 4, 400_000).astype(np.uint8)]
+    background = background_windows(sequences)
+    activity = np.zeros((len(background.start), 2), dtype=bool)
+    activity[1000:, 0] = True
+    result = find_matches(
+        peaks_of([(0, 1, np.zeros(40, int), 1000 + 300 * np.arange(40))]),
+        HITS_SCHEMA.empty_table(),
+        sequences,
+        sparse.csr_array(activity),
+        motifs=fungi,
+        background=background,
+    )
+    assert result.power == (
+        False,
+        1000,
+        2000,
+        "none of the 1 feature rows with 30 independent loci is silent in 2000 background "
+        "windows; the best is in 1000",
+    )
 
 
 def test_background_windows_do_not_overlap_or_touch_n():

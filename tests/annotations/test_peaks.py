@@ -19,6 +19,7 @@ from annotations.peaks import (
     FeatureStatistics,
     features_table,
     find_peaks,
+    keep_top,
     top_peaks,
 )
 from annotations.statistics import BIN_EDGES
@@ -132,6 +133,22 @@ def test_top_peaks_equal_their_slow_twin_however_the_tables_are_divided(found, m
     assert peak_rows(table) == slow_top(rows(activations(found)), most)
 
 
+@few
+@given(row_lists(), st.integers(1, 3), st.integers(0, 150), st.integers(0, 4))
+def test_the_top_of_a_whole_is_the_top_of_its_parts_tops(found, most, cut, pending):
+    parts = [
+        pa.Table.from_arrays([pa.array(v) for v in activations(part)], schema=PEAKS_SCHEMA)
+        for part in (found[:cut], found[cut:])
+    ]
+    kept = [keep_top(part, most) for part in parts]
+    for part, few_rows in zip((found[:cut], found[cut:]), kept, strict=True):
+        assert [row for row in part if row in peak_rows(few_rows)] == peak_rows(few_rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("annotations.peaks._PENDING_ROWS", pending)
+        table = top_peaks(iter(kept), most)
+    assert peak_rows(table) == slow_top(rows(activations(found)), most)
+
+
 def test_top_peaks_need_a_number_and_the_columns_of_peaks():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         top_peaks([], 0)
@@ -142,19 +159,20 @@ def test_top_peaks_need_a_number_and_the_columns_of_peaks():
 def same(one, two):
     return all(
         np.array_equal(getattr(one, name), getattr(two, name))
-        for name in ("scanned", "maximum", "histogram")
+        for name in ("scanned", "maximum", "histogram", "peaks")
     )
 
 
 def test_statistics_of_a_case_done_by_hand():
     found = activations([(1, -1, 0, p, v) for p, v in enumerate([0.5, 1.0, 2.0, 4.0])])
-    statistics = FeatureStatistics.of(found, n_features=2, scanned={1: 40, -1: 8})
+    peaks = find_peaks(found, EVERYWHERE)
+    statistics = FeatureStatistics.of(found, n_features=2, scanned={1: 40, -1: 8}, peaks=peaks)
     assert statistics.active_bases.tolist() == [0, 0, 0, 4]
     assert statistics.maximum.tolist() == [0, 0, 0, 4]
     # powers of two are edges of bins: each lies in the bin that it opens
     bins = np.flatnonzero(statistics.histogram[3])
     assert BIN_EDGES[bins].tolist() == [0.5, 1.0, 2.0, 4.0]
-    table = features_table(statistics, [find_peaks(found, EVERYWHERE)])
+    table = features_table(statistics)
     assert table.schema.equals(FEATURES_SCHEMA)
     silent = dict.fromkeys(("max", "q50", "q90", "q99"))
     rows_found = table.to_pylist()
@@ -178,7 +196,7 @@ def test_statistics_of_a_case_done_by_hand():
 
 def test_a_strand_that_was_not_scanned_has_no_rows():
     statistics = FeatureStatistics.of(activations([]), n_features=3, scanned={1: 10})
-    assert features_table(statistics, [])["strand"].to_pylist() == [1, 1, 1]
+    assert features_table(statistics)["strand"].to_pylist() == [1, 1, 1]
 
 
 @few
@@ -188,12 +206,19 @@ def test_statistics_add_up_exactly_over_any_partition(found, shards):
     shard = np.array(shards[: len(found)], dtype=np.int64)
     total = FeatureStatistics.of(activations([]), n_features=N_FEATURES, scanned={})
     for i in (2, 0, 3, 1):
+        rows_of_part = select(whole, shard == i)
         part = FeatureStatistics.of(
-            select(whole, shard == i), n_features=N_FEATURES, scanned={1: LENGTH, -1: LENGTH}
+            rows_of_part,
+            n_features=N_FEATURES,
+            scanned={1: LENGTH, -1: LENGTH},
+            peaks=pa.Table.from_arrays([pa.array(v) for v in rows_of_part], schema=PEAKS_SCHEMA),
         )
         total = total + FeatureStatistics.from_table(part.to_table())
     scanned = {1: 4 * LENGTH, -1: 4 * LENGTH}
-    assert same(total, FeatureStatistics.of(whole, n_features=N_FEATURES, scanned=scanned))
+    # every active base stands for a peak here: what is counted adds up
+    peaks = pa.Table.from_arrays([pa.array(v) for v in whole], schema=PEAKS_SCHEMA)
+    expected = FeatureStatistics.of(whole, n_features=N_FEATURES, scanned=scanned, peaks=peaks)
+    assert same(total, expected)
 
 
 @few
@@ -222,10 +247,9 @@ def test_statistics_refuse_what_cannot_be():
         four + five
     with pytest.raises(FormatError, match="lacks its metadata"):
         FeatureStatistics.from_table(four.to_table().replace_schema_metadata(None))
-    with pytest.raises(FormatError, match="peaks of feature 3, but the dictionary has 2"):
-        features_table(
-            FeatureStatistics.of(activations([]), n_features=2, scanned=SCANNED),
-            [find_peaks(found, EVERYWHERE)],
+    with pytest.raises(FormatError, match="feature 3 is not in a dictionary of 2"):
+        FeatureStatistics.of(
+            activations([]), n_features=2, scanned=SCANNED, peaks=find_peaks(found, EVERYWHERE)
         )
     with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
         four.quantile(0)

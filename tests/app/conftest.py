@@ -22,10 +22,11 @@ from annotations.cards import DictionaryCard, ModelCard, find_cards, write_card
 from annotations.enrichment import MATCHES_SCHEMA
 from annotations.options import RunOptions
 from app.api import EXTENSION
+from app.claims import ClaimedShard
 from app.config import Settings
 from app.database import make_engine, transaction, upgrade
 from app.factory import create_app
-from app.shards import ClaimedShard, claim, finish
+from app.shards import claim, finish
 from app.storage import LocalStorage, Manifest
 from app.submissions import create_run
 
@@ -210,6 +211,7 @@ def write_results(folder: Path, *, tested: bool) -> list[Path]:
                 "match_motif_name": pa.array([None, "REB1", None]),
                 "match_q": pa.array([None, 0.001, None], pa.float64()),
                 "label": pa.array([None, None, "intron"]),
+                "label_motif_q": pa.nulls(3, pa.float64()),
             }
         ),
         folder / "features.parquet",

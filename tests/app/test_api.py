@@ -18,8 +18,9 @@ from app.api import run_cache
 from app.api.service import VERSION
 from app.config import Settings
 from app.database import transaction
+from app.dispatch import heartbeat
 from app.models import STATES
-from app.shards import fail, heartbeat
+from app.shards import fail
 from app.storage import LocalStorage
 from tests.app.conftest import FASTA, complete, new_run, take
 
@@ -140,6 +141,8 @@ def test_contigs_are_listed(client: FlaskClient, finished: str) -> None:
     ("query", "order"),
     [
         ("", [(1, "+"), (1, "-"), (2, "+")]),
+        ("", [(1, "-"), (2, "+"), (1, "+")]),
+        ("?sort=telling", [(1, "-"), (2, "+"), (1, "+")]),
         ("?sort=density", [(1, "+"), (1, "-"), (2, "+")]),
         ("?sort=max", [(2, "+"), (1, "-"), (1, "+")]),
         ("?sort=q", [(1, "-"), (1, "+"), (2, "+")]),

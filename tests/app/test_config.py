@@ -60,3 +60,21 @@ def test_a_trusted_network_may_be_listened_on() -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1"])
 def test_loopback_addresses_are_known(host: str) -> None:
     assert Settings(host=host).is_loopback
+
+
+def test_variables_of_the_command_line_are_no_settings(tmp_path: Path) -> None:
+    environment = {"SAETRACK_DATA_DIR": str(tmp_path), "SAETRACK_DEBUG": "1"}
+    assert Settings.from_env(environment) == Settings(data_dir=tmp_path)
+
+
+def test_a_device_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="SAETRACK_DEVICE must be auto, cpu, cuda or cuda:N"):
+        Settings(data_dir=tmp_path, device="gpu")
+
+
+def test_the_own_models_folder_may_be_missing_and_no_other(tmp_path: Path) -> None:
+    own, named = tmp_path / "models", tmp_path / "named"
+    settings = Settings(data_dir=tmp_path, models_dirs=(named, own))
+    assert settings.model_roots == (named,)
+    own.mkdir()
+    assert settings.model_roots == (named, own)

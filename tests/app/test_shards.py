@@ -1,30 +1,28 @@
 """Leases: claimed once, renewed, lost, given up; the order of the work."""
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, text
 
 from annotations.types import Span
+from app.claims import ClaimedShard
 from app.config import Settings
 from app.database import reading, transaction
-from app.models import Computation, Run, Shard
-from app.runs import cancel_run, delete_run
-from app.shards import (
-    ClaimedShard,
+from app.dispatch import (
     Due,
-    claim,
     due,
-    fail,
     fail_exhausted,
-    finish,
     heartbeat,
     live_workers,
     release,
-    renew,
     retire,
 )
+from app.models import Computation, Run, Shard
+from app.runs import cancel_run, delete_run
+from app.shards import claim, fail, finish, give_back, renew
 from app.storage import LocalStorage, StoredFile
 from tests.app.conftest import new_run, take
 
@@ -298,6 +296,40 @@ def test_a_dead_workers_shards_go_on_at_once(
         assert release(session, "dead") == 1
     assert all_due(engine, settings) == [1]
     assert take(engine, settings, 1).attempt == 2
+
+
+def test_a_worker_that_is_told_to_stop_spends_no_attempt(
+    engine: Engine, settings: Settings, run_id: str
+) -> None:
+    for _ in range(settings.max_attempts + 2):
+        claimed = take(engine, settings, 1)
+        assert claimed.attempt == 1
+        with transaction(engine) as session:
+            assert renew(session, claimed, settings, bases_done=10)
+            assert give_back(session, claimed)
+        assert 1 in all_due(engine, settings)
+    with reading(engine) as session:
+        shard = session.get_one(Shard, 1)
+        assert (shard.state, shard.attempts, shard.bases_done) == ("QUEUED", 0, 0)
+
+
+def test_a_lost_shard_cannot_be_given_back(engine: Engine, settings: Settings, run_id: str) -> None:
+    lost = take(engine, replace(settings, lease_seconds=0.05), 1)
+    time.sleep(0.06)
+    take(engine, settings, 1, "w2")
+    with transaction(engine) as session:
+        assert not give_back(session, lost)
+    assert state_of(engine, 1) == "RUNNING"
+
+
+@pytest.mark.parametrize(("stopped", "attempt"), [(True, 1), (False, 2)])
+def test_an_attempt_counts_if_the_worker_died_by_itself(
+    engine: Engine, settings: Settings, run_id: str, stopped: bool, attempt: int
+) -> None:
+    take(engine, settings, 1, "w1")
+    with transaction(engine) as session:
+        assert release(session, "w1", stopped=stopped) == 1
+    assert take(engine, settings, 1, "w2").attempt == attempt
 
 
 def test_workers_that_are_silent_or_retired_are_gone(engine: Engine, settings: Settings) -> None:

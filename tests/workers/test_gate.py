@@ -164,7 +164,7 @@ def test_what_the_model_knows_is_read_at_the_core_of_instances():
     cost = {0: -math.log2(at), 3: -math.log2(at), 1: -math.log2(0.5 - at), 2: -math.log2(0.5 - at)}
     core = [cost[b] for i, b in enumerate(codes(SITE).tolist()) if i != 4]
     assert row.composition_bits == pytest.approx(np.mean(core), abs=1e-4)
-    assert row.known
+    assert row.known is None  # two instances say nothing
 
 
 def test_no_instance_and_no_location_are_nan():
@@ -176,7 +176,7 @@ def test_no_instance_and_no_location_are_nan():
     assert math.isnan(row.bound_bits)
     assert math.isnan(row.composition_bits)
     assert math.isnan(row.model_auroc)
-    assert not row.known
+    assert row.known is None
 
 
 def test_a_motif_without_a_core_is_refused():
@@ -191,7 +191,12 @@ def test_a_motif_without_a_core_is_refused():
 )
 def test_the_gate_at_its_borders(bound, unbound, known):
     row = GateRow("T", "M", 5, 9, 9, 2.0, bound, unbound, 0.5, 0.5)
-    assert row.known == known
+    assert row.known is known
+
+
+@pytest.mark.parametrize(("bound", "unbound"), [(4, 9), (9, 4), (0, 9)])
+def test_few_instances_say_nothing(bound, unbound):
+    assert GateRow("T", "M", 5, bound, unbound, 2.0, 1.5, 1.9, 0.9, 0.5).known is None
 
 
 @pytest.fixture

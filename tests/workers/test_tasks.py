@@ -11,9 +11,10 @@ from annotations.errors import FormatError, StorageError, ToolError, WeightsErro
 from annotations.options import RunOptions
 from app.config import Settings
 from app.database import make_engine, reading, transaction, upgrade
+from app.dispatch import due
 from app.models import Run, Shard
 from app.runs import cancel_run, run_state
-from app.shards import claim, due
+from app.shards import claim
 from app.storage import LocalStorage
 from app.submissions import create_run
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
@@ -213,7 +214,10 @@ def test_a_process_that_is_to_stop_gives_its_shard_back(here):
     asked = iter([False, False])
     runner = here.runner(stopping=lambda: next(asked, True))
     assert not runner.run(first)
+    shard = here.shard(first)
+    assert (shard.state, shard.attempts, shard.published_at) == ("QUEUED", 0, None)
     assert here.runner(name="worker-2").run(first)
+    assert here.shard(first).attempts == 1
 
 
 def test_a_lease_outlasts_its_length_while_work_goes_on(tmp_path, models):

@@ -47,7 +47,7 @@ import click
     show_default=True,
     help="Write the signal of so many of the most telling features.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(1, 512), help="CPU threads of the model.")
 @click.option("--batch", type=click.IntRange(1, 4096), default=8, show_default=True, hidden=True)
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")

@@ -18,9 +18,9 @@ def models(as_json: bool) -> None:
       saetrack models --json
     """
     from annotations.cards import find_cards
-    from workers.commands.places import model_roots, settings_from_environment
+    from workers.commands.places import settings_from_environment
 
-    cards = find_cards(model_roots(settings_from_environment()))
+    cards = find_cards(settings_from_environment().model_roots)
     rows = [
         {
             "id": card.id,

@@ -6,9 +6,6 @@ from pathlib import Path
 from annotations.errors import OptionError, UnknownNameError
 from app.config import PREFIX, Settings
 
-CLI_VARIABLES = frozenset({"SAETRACK_DEBUG"})
-"""Environment variables of the command line alone, which are no settings of the service."""
-
 
 def settings_from_environment(**changes: object) -> Settings:
     """Settings from environment variables, with some given on the command line.
@@ -28,10 +25,9 @@ def settings_from_environment(**changes: object) -> Settings:
     OptionError
         If a variable names no setting, or a value is not allowed.
     """
-    environment = {name: text for name, text in os.environ.items() if name not in CLI_VARIABLES}
     given = {name: value for name, value in changes.items() if value is not None}
-    environment |= {PREFIX + name.upper(): as_variable(value) for name, value in given.items()}
-    return Settings.from_env(environment)
+    spelled = {PREFIX + name.upper(): as_variable(value) for name, value in given.items()}
+    return Settings.from_env({**os.environ, **spelled})
 
 
 def as_variable(value: object) -> str:
@@ -41,23 +37,6 @@ def as_variable(value: object) -> str:
     if isinstance(value, tuple):
         return os.pathsep.join(map(str, value))
     return str(value)
-
-
-def model_roots(settings: Settings) -> tuple[Path, ...]:
-    """The models folders to look into.
-
-    Parameters
-    ----------
-    settings : Settings
-        The installation.
-
-    Returns
-    -------
-    roots : tuple of Path
-        Folders that exist. The installation's own one need not: it is made by hand.
-    """
-    own = settings.data_dir / "models"
-    return tuple(root for root in settings.models_dirs if root != own or root.is_dir())
 
 
 def result_file(folder: Path, name: str) -> Path:

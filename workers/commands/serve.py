@@ -13,7 +13,7 @@ import click
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1, this machine only]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one.  [default: 8765]")
-@click.option("--device", help="Device of the worker: auto, cpu or cuda.")
+@click.option("--device", help="Device of the worker: auto, cpu, cuda or cuda:N.")
 def serve(data_dir: Path | None, host: str | None, port: int | None, device: str | None) -> int:
     """Answer REST requests and run what they submit, until told to stop (Ctrl-C).
 
@@ -23,7 +23,7 @@ def serve(data_dir: Path | None, host: str | None, port: int | None, device: str
     \b
     Example:
       saetrack serve --port 8765
-      curl -F sequences=@chrI.fa http://127.0.0.1:8765/v1/runs
+      curl -F file=@chrI.fa http://127.0.0.1:8765/v1/runs
     """
     from workers.commands.places import settings_from_environment
     from workers.serve import run_service

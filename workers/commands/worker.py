@@ -11,7 +11,7 @@ import click
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the service.  [default: saetrack-data]",
 )
-@click.option("--device", help="auto, cpu or cuda.")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(1, 512), help="CPU threads of the model.")
 @click.option("--name", help="Name of the worker, unique in the service.")
 def worker(data_dir: Path | None, device: str | None, threads: int | None, name: str | None) -> int:

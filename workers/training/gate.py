@@ -55,6 +55,10 @@ class Instances(NamedTuple):
     """Log2 odds of the matrix, shape (n,)."""
 
 
+MIN_INSTANCES = 5
+"""Bound and unbound instances below which nothing is said of a motif."""
+
+
 @dataclass(frozen=True)
 class GateRow:
     """What a model knows of one motif; bits are means over core columns and instances."""
@@ -77,8 +81,13 @@ class GateRow:
     """Score of the matrix telling bound from unbound; NaN without both."""
 
     @property
-    def known(self) -> bool:
-        """Bound instances at least .15 bit below composition and below the unbound ones."""
+    def known(self) -> bool | None:
+        """Bound instances at least .15 bit below composition and below the unbound ones.
+
+        None where `MIN_INSTANCES` bound or unbound ones are not there to tell.
+        """
+        if min(self.bound, self.unbound) < MIN_INSTANCES:
+            return None
         return self.bound_bits <= self.composition_bits - 0.15 and (
             self.bound_bits < self.unbound_bits
         )
