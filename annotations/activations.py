@@ -7,7 +7,7 @@ The rows in memory are those of `annotations.active_bases`, the table that of
 `annotations.stretches`; the public names of both can be imported from here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,9 @@ __all__ = [
 GROUP_ROWS = 65_536
 """Stretches in a row group of the Parquet file; a query for one feature reads one or two."""
 
-FEATURES_PER_BLOCK = 256
-"""Features that `merge_stretches` holds in memory at once."""
+STRETCHES_PER_BLOCK = 4_000_000
+"""Stretches that `merge_stretches` aims to hold in memory at once; about 50 bytes each, and
+twice that while they are sorted."""
 
 
 def write_stretches(table: pa.Table, path: Path) -> None:
@@ -98,11 +99,13 @@ def write_stretches(table: pa.Table, path: Path) -> None:
 
 
 def merge_stretches(
-    paths: Sequence[Path], out: Path, *, features_per_block: int = FEATURES_PER_BLOCK
+    paths: Sequence[Path], out: Path, *, stretches_per_block: int = STRETCHES_PER_BLOCK
 ) -> None:
     """Merge the stretches of shards into one file, the same however the shards were cut.
 
-    Holds the rows of `features_per_block` features in memory, and one row group of a shard.
+    Goes through the features in blocks: holds the rows of one block of features in memory,
+    and one row group of a shard. Where all features are about equally active a block has
+    `stretches_per_block` rows; it never has less than one feature.
 
     Parameters
     ----------
@@ -110,8 +113,8 @@ def merge_stretches(
         Files of `write_stretches`, in any order; together no base of a feature twice.
     out : Path
         Made or replaced.
-    features_per_block : int
-        Features merged at once; at least 1. The row groups of `out` depend on it, the rows
+    stretches_per_block : int
+        Rows to merge at once; at least 1. The row groups of `out` depend on it, the rows
         do not.
 
     Raises
@@ -121,21 +124,23 @@ def merge_stretches(
     StorageError
         If a file is missing, cut or not one of `write_stretches`.
     ValueError
-        If `features_per_block` is below 1.
+        If `stretches_per_block` is below 1.
     """
-    if features_per_block < 1:
-        raise ValueError(f"features_per_block must be at least 1, got {features_per_block}")
+    if stretches_per_block < 1:
+        raise ValueError(f"stretches_per_block must be at least 1, got {stretches_per_block}")
     metadata = [_metadata(path) for path in paths]
-    ranges = [feature_range for shard in metadata for feature_range in _feature_ranges(shard)]
-    end = max((last for _, last in ranges), default=-1) + 1
+    ranges = [_feature_ranges(shard) for shard in metadata]
+    end = max((last for shard in ranges for _, last in shard), default=-1) + 1
+    rows = sum(shard.num_rows for shard in metadata)
+    block_size = max(1, end * stretches_per_block // max(1, rows))
     with replacing(out) as temporary, _writer(temporary) as writer:
-        for low in range(0, end, features_per_block):
-            high = low + features_per_block
+        for low in range(0, end, block_size):
             parts = [
-                _features_between(path, shard, low, high)
-                for path, shard in zip(paths, metadata, strict=True)
+                _features_between(path, shard, groups, low, low + block_size)
+                for path, shard, groups in zip(paths, metadata, ranges, strict=True)
             ]
             block = join_touching(pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *parts]))
+            del parts
             if block.num_rows:
                 writer.write_table(block, row_group_size=GROUP_ROWS)
 
@@ -166,7 +171,8 @@ def read_feature(
     StorageError
         If the file is missing, cut or not one of `write_stretches`.
     """
-    table = _features_between(path, _metadata(path), feature, feature + 1)
+    metadata = _metadata(path)
+    table = _features_between(path, metadata, _feature_ranges(metadata), feature, feature + 1)
     if strand is not None:
         table = table.filter(pc.equal(table.column("strand"), pa.scalar(strand, pa.int8())))
     if contig is not None:
@@ -213,7 +219,8 @@ def active_windows(
     ends = locus_index(contig[order], end[order])
     ends_so_far = np.maximum.accumulate(ends) if len(ends) else ends
     rows, columns = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-    for table in _row_groups(path):
+    metadata = _metadata(path)
+    for table in _row_groups(path, metadata, range(metadata.num_row_groups)):
         stretch_start = column(table, "start")
         stretch_contig = column(table, "contig")
         feature_row = row_index(column(table, "feature"), column(table, "strand"))
@@ -277,29 +284,32 @@ def _feature_ranges(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
     return [(found.min, found.max) for found in statistics]
 
 
-def _features_between(path: Path, metadata: pq.FileMetaData, low: int, high: int) -> pa.Table:
+def _features_between(
+    path: Path,
+    metadata: pq.FileMetaData,
+    ranges: Sequence[tuple[int, int]],
+    low: int,
+    high: int,
+) -> pa.Table:
     """The stretches of features in [low, high), from the row groups that hold them."""
-    groups = [
-        i
-        for i, (first, last) in enumerate(_feature_ranges(metadata))
-        if first < high and last >= low
-    ]
+    groups = [i for i, (first, last) in enumerate(ranges) if first < high and last >= low]
     if not groups:
         return ACTIVATIONS_SCHEMA.empty_table()
     parts = []
-    for table in _row_groups(path, groups):
+    for table in _row_groups(path, metadata, groups):
         features = column(table, "feature")
         start, end = np.searchsorted(features, [low, high])
         parts.append(table.slice(start, end - start))
     return pa.concat_tables(parts).cast(ACTIVATIONS_SCHEMA)
 
 
-def _row_groups(path: Path, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
-    """Some row groups of a file, or all, one after the other."""
-    metadata = _metadata(path)
+def _row_groups(
+    path: Path, metadata: pq.FileMetaData, groups: Iterable[int]
+) -> Iterator[pa.Table]:
+    """Some row groups of a file, one after the other."""
     try:
         with pq.ParquetFile(path, metadata=metadata) as file:
-            for group in range(metadata.num_row_groups) if groups is None else groups:
+            for group in groups:
                 yield file.read_row_group(group)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(f"cannot read the activations {path.name}: {error}") from error

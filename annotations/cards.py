@@ -208,7 +208,12 @@ class Cards(NamedTuple):
             own = [card for card in self.dictionaries.values() if card.model_id == name]
             if len(own) == 1:
                 return own[0]
-            choices = ", ".join(card.id for card in own) or "none"
+            if not own:
+                known = ", ".join(self.dictionaries) or "none"
+                raise UnknownNameError(
+                    f"model {name!r} has no dictionary; the dictionaries are: {known}"
+                )
+            choices = ", ".join(card.id for card in own)
             raise UnknownNameError(
                 f"model {name!r} has {len(own)} dictionaries: name one of them ({choices})"
             )

@@ -46,8 +46,8 @@ class Placement:
         """
         if start < 0 or start >= end:
             raise CoordinateError(
-                f"line {number}: an interval must start at or after the first base and before "
-                f"its end, got 0-based start {start} and end {end}"
+                f"annotation line {number}: an interval must start at or after the first base "
+                f"and before its end, got 0-based start {start} and end {end}"
             )
         found = self._contigs.get(name)
         if found is None:
@@ -59,8 +59,8 @@ class Placement:
         index, length = found
         if end > length:
             raise CoordinateError(
-                f"line {number}: end {end} is outside {name!r}, which has {length} bases; is the "
-                "annotation of another assembly?"
+                f"annotation line {number}: end {end} is outside {name!r}, which has {length} "
+                "bases; is the annotation of another assembly?"
             )
         return index
 
@@ -103,14 +103,18 @@ def _some(names: Iterable[str]) -> str:
 def whole_number(text: str, field: str, line: int) -> int:
     """The number in a field; `FormatError` with the line if it is not plain digits."""
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise FormatError(f"line {line}: {field} must be a whole number, got {text[:40]!r}")
+        raise FormatError(
+            f"annotation line {line}: {field} must be a whole number, got {text[:40]!r}"
+        )
     return int(text)
 
 
 def strand_sign(text: str, line: int) -> int:
     """+1, -1 or 0 (unknown); `FormatError` with the line if it is no strand."""
     if text not in _STRANDS:
-        raise FormatError(f"line {line}: strand must be '+', '-' or '.', got {text[:40]!r}")
+        raise FormatError(
+            f"annotation line {line}: strand must be '+', '-' or '.', got {text[:40]!r}"
+        )
     return _STRANDS[text]
 
 
@@ -137,13 +141,16 @@ def read_bed(lines: Iterable[Line], placement: Placement) -> GeneModels:
             continue
         fields = text.split("\t") if "\t" in text else text.split()
         if len(fields) < 3:
-            raise FormatError(f"line {number}: BED has at least 3 columns, got {len(fields)}")
+            raise FormatError(
+                f"annotation line {number}: BED has at least 3 columns, got {len(fields)}"
+            )
         if not columns:
             columns = len(fields)
             is_bed12 = columns >= 12 and _looks_like_blocks(fields)
         if len(fields) != columns:
             raise FormatError(
-                f"line {number}: {len(fields)} columns where the lines before have {columns}"
+                f"annotation line {number}: {len(fields)} columns where the lines before have "
+                f"{columns}"
             )
         start, end = (
             whole_number(fields[1], "start", number),
@@ -175,7 +182,7 @@ def _blocks(fields: Sequence[str], start: int, end: int, number: int) -> tuple[I
     starts = [whole_number(low, "blockStarts", number) for low in fields[11].strip(",").split(",")]
     if not len(sizes) == len(starts) == count:
         raise FormatError(
-            f"line {number}: blockCount is {count}, with {len(sizes)} blockSizes and "
+            f"annotation line {number}: blockCount is {count}, with {len(sizes)} blockSizes and "
             f"{len(starts)} blockStarts"
         )
     blocks = tuple(
@@ -184,8 +191,8 @@ def _blocks(fields: Sequence[str], start: int, end: int, number: int) -> tuple[I
     ordered = all(before[1] <= after[0] for before, after in pairwise(blocks))
     if not ordered or 0 in sizes or blocks[0][0] != start or blocks[-1][1] != end:
         raise FormatError(
-            f"line {number}: blocks must not be empty or overlap, and must run from chromStart to "
-            "chromEnd"
+            f"annotation line {number}: blocks must not be empty or overlap, and must run from "
+            "chromStart to chromEnd"
         )
     return blocks
 
@@ -198,7 +205,9 @@ def _thick(
     if first == last:
         return ()
     if not start <= first < last <= end:
-        raise FormatError(f"line {number}: thickStart and thickEnd must lie inside the interval")
+        raise FormatError(
+            f"annotation line {number}: thickStart and thickEnd must lie inside the interval"
+        )
     return tuple(
         (max(low, first), min(high, last)) for low, high in exons if low < last and high > first
     )

@@ -52,8 +52,8 @@ def _entries(
         fields = text.split("\t")
         if len(fields) != 9:
             raise FormatError(
-                f"line {number}: {'GTF' if gtf else 'GFF3'} has 9 columns separated by tabs, got "
-                f"{len(fields)}"
+                f"annotation line {number}: {'GTF' if gtf else 'GFF3'} has 9 columns separated by "
+                f"tabs, got {len(fields)}"
             )
         seqid = fields[0] if gtf else unquote(fields[0])
         attributes = _gtf_attributes(fields[8]) if gtf else _gff3_attributes(fields[8], number)
@@ -79,7 +79,8 @@ def _gff3_attributes(text: str, number: int) -> dict[str, str]:
     """
     if "=" not in text and text.strip() not in {"", "."}:
         raise FormatError(
-            f"line {number}: an attribute of GFF3 is written key=value, got {text[:40]!r}"
+            f"annotation line {number}: an attribute of GFF3 is written key=value, got "
+            f"{text[:40]!r}"
         )
     return {
         key: value if key == "Parent" else unquote(value)
@@ -270,7 +271,7 @@ def read_gtf(lines: Iterable[Line], placement: Placement) -> GeneModels:
         transcript = entry.attributes.get("transcript_id") or gene
         if not transcript:
             raise FormatError(
-                f"line {entry.line}: {entry.kind} has no transcript_id and no gene_id"
+                f"annotation line {entry.line}: {entry.kind} has no transcript_id and no gene_id"
             )
         pieces = parts[entry.contig, transcript]
         if entry.kind == "transcript":

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from annotations.tables import column
@@ -32,7 +33,7 @@ KINDS = (
 INTERGENIC = "intergenic"
 """The kind of a peak that lies in no gene part, where genes are known at all."""
 
-_PEAKS_AT_ONCE = 100_000  # bounds the memory of the pairs of peaks and hits
+_BASES_AT_ONCE = 100_000  # bounds the memory of the pairs of bases and hits
 
 
 class NearHits(NamedTuple):
@@ -85,29 +86,31 @@ def near_hits(
     hits : NearHits
         One per base.
     """
-    best = np.full(len(position), -1, dtype=np.int64)
-    offset = np.zeros(len(position), dtype=np.int64)
-    if not hits.num_rows:
-        return NearHits(best, offset)
+    if not hits.num_rows or not len(position):
+        return NearHits(
+            np.full(len(position), -1, dtype=np.int64), np.zeros(len(position), dtype=np.int64)
+        )
     # twice the centre is whole for hits of even width too
     centre = column(hits, "start").astype(np.int64) + column(hits, "end").astype(np.int64) - 1
     key = (column(hits, "contig").astype(np.int64) << 40) + centre
     order = np.argsort(key, kind="stable")
     key, score = key[order], column(hits, "score").astype(np.float64)[order]
-    for start in range(0, len(position), _PEAKS_AT_ONCE):
-        part = slice(start, start + _PEAKS_AT_ONCE)
-        at = (contig[part].astype(np.int64) << 40) + 2 * position[part]
+    # many features have a peak at the same base: each base is looked at once
+    bases, of = np.unique((contig.astype(np.int64) << 40) + 2 * position, return_inverse=True)
+    best = np.full(len(bases), -1, dtype=np.int64)
+    distance = np.zeros(len(bases), dtype=np.int64)
+    for start in range(0, len(bases), _BASES_AT_ONCE):
+        part = slice(start, start + _BASES_AT_ONCE)
+        at = bases[part]
         first = np.searchsorted(key, at - 2 * reach, side="left")
         last = np.searchsorted(key, at + 2 * reach, side="right")
         base = np.repeat(np.arange(len(at)), last - first)
-        hit = np.arange(len(base)) + np.repeat(first - np.cumsum(last - first), last - first)
-        hit += np.repeat(last - first, last - first)
+        hit = np.arange(len(base)) + np.repeat(last - np.cumsum(last - first), last - first)
         ranked = np.lexsort((order[hit], np.abs(key[hit] - at[base]), -score[hit], base))
         chosen = ranked[np.flatnonzero(np.diff(base[ranked], prepend=-1))]
         best[part][base[chosen]] = order[hit[chosen]]
-        sense = strand[part].astype(np.int64)[base[chosen]]
-        offset[part][base[chosen]] = sense * (key[hit[chosen]] - at[base[chosen]]) // 2
-    return NearHits(best, offset)
+        distance[part][base[chosen]] = key[hit[chosen]] - at[base[chosen]]
+    return NearHits(best[of], strand.astype(np.int64) * distance[of] // 2)
 
 
 def gene_parts(
@@ -153,13 +156,18 @@ def _joined_names(
         np.array(genes.column("name").fill_null("").to_pylist(), dtype=object).astype(str),
         return_inverse=True,
     )
-    pairs = np.unique(np.stack([base, code[part]], axis=1), axis=0)
-    pairs = pairs[names[pairs[:, 1]] != ""] if len(pairs) else pairs
-    joined: list[str | None] = [None] * n_bases
-    for at, name in pairs.tolist():  # sorted by base, then by name
-        before = joined[at]
-        joined[at] = str(names[name]) if before is None else f"{before};{names[name]}"
-    return pa.array(joined, pa.string())
+    named = names[code[part]] != ""
+    pairs = np.unique(base[named] * len(names) + code[part[named]])  # by base, then by name
+    found, sizes = np.unique(pairs // max(1, len(names)), return_counts=True)
+    lists = pa.ListArray.from_arrays(
+        pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)),
+        pa.array(names, pa.string()).take(pa.array(pairs % max(1, len(names)))),
+    )
+    row = np.zeros(n_bases, dtype=np.int64)
+    row[found] = np.arange(len(found))
+    missing = np.ones(n_bases, dtype=bool)
+    missing[found] = False
+    return pc.binary_join(lists, ";").take(pa.array(row, mask=missing))
 
 
 def modal(
@@ -189,14 +197,14 @@ def modal(
     """
     sizes = np.bincount(group, minlength=n_groups)
     counted = code >= 0
-    pairs, counts = np.unique(
-        np.stack([group[counted], code[counted]], axis=1), axis=0, return_counts=True
-    )
-    order = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
-    pairs, counts = pairs[order], counts[order]
-    first = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
+    n_codes = int(code.max(initial=0)) + 1
+    pairs, counts = np.unique(group[counted] * n_codes + code[counted], return_counts=True)
+    groups, codes = np.divmod(pairs, n_codes)
+    order = np.lexsort((codes, -counts, groups))
+    groups, codes, counts = groups[order], codes[order], counts[order]
+    first = np.flatnonzero(np.diff(groups, prepend=-1))
     best = np.full(n_groups, -1, dtype=np.int64)
     share = np.zeros(n_groups, dtype=np.float64)
-    best[pairs[first, 0]] = pairs[first, 1]
-    share[pairs[first, 0]] = counts[first] / sizes[pairs[first, 0]]
+    best[groups[first]] = codes[first]
+    share[groups[first]] = counts[first] / sizes[groups[first]]
     return best, share

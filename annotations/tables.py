@@ -185,8 +185,13 @@ def write_lines(fields: pa.Table, stream: TextIO) -> None:
         return
     for start in range(0, fields.num_rows, TEXT_ROWS):
         columns = [chunked.combine_chunks() for chunked in fields.slice(start, TEXT_ROWS).columns]
+        columns[-1] = pc.binary_join_element_wise(columns[-1], "\n", "")
         lines = pc.binary_join_element_wise(*columns, "\t") if len(columns) > 1 else columns[0]
-        stream.write("\n".join(lines.to_pylist()) + "\n")
+        stream.write(pc.binary_join(_as_one_list(lines), "")[0].as_py())
+
+
+def _as_one_list(strings: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array([0, len(strings)], pa.int32()), strings)
 
 
 def text_of(values: pa.ChunkedArray, *, name: str = "") -> pa.ChunkedArray:
@@ -220,7 +225,8 @@ def text_of(values: pa.ChunkedArray, *, name: str = "") -> pa.ChunkedArray:
 
 def _float_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Floats with six significant digits; nulls stay null."""
-    missing = values.is_null().to_numpy()
-    numbers = pc.fill_null(values.cast(pa.float64()), 0.0).to_numpy()
+    # stored values are float16 and thresholds are few: most numbers come many times
+    codes = values.combine_chunks().dictionary_encode()
+    numbers = np.asarray(codes.dictionary.cast(pa.float64()).to_numpy(zero_copy_only=False))
     text = np.char.mod("%.6g", numbers) if len(numbers) else np.empty(0, dtype=str)
-    return pa.chunked_array([pa.array(text, pa.string(), mask=missing)])
+    return pa.chunked_array([pa.array(text, pa.string()).take(codes.indices)])

@@ -21,7 +21,7 @@ import pyBigWig
 from numpy.typing import NDArray
 
 from annotations.active_bases import Activations, select
-from annotations.errors import CoordinateError, FormatError, OptionError, StorageError
+from annotations.errors import CoordinateError, FormatError, LimitError, OptionError, StorageError
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
 from annotations.tables import (
@@ -43,6 +43,10 @@ LABEL_COLUMNS = ("label", "motif", "gene")
 LABEL_LENGTH = 60
 """Characters of a label in BED; bedtools 2.30 cuts long lines without a word."""
 
+
+MAX_TRACK_CONTIGS = 5000
+"""Most contigs of a bigWig. pyBigWig looks contigs up one by one, so time grows with the square
+of their number: a second of CPU for 10,000, 98 for 100,000."""
 
 BYTES_PER_RUN = 32
 """More than a run takes in a bigWig, zoom levels included (measured: 6)."""
@@ -131,9 +135,7 @@ def write_bigwig(
         Bases in each of them.
     contigs : sequence of int, optional
         Indices of the contigs to describe; all by default. The file holds these contigs, in
-        the order of the submission, and no others. The library looks contigs up one by one,
-        so time grows with the square of their number: a second of CPU for 10,000 contigs,
-        98 for 100,000; for more than that give only those asked for.
+        the order of the submission, and no others.
     strand : {"+", "-", "either"}
         Which strand's activations; "either" is the larger of the two at each base.
 
@@ -146,6 +148,8 @@ def write_bigwig(
         are missing, doubled or hold white space.
     OptionError
         If `strand` is none of the three or `contigs` is empty.
+    LimitError
+        If there are more than `MAX_TRACK_CONTIGS` contigs.
     StorageError
         If the file cannot be written whole.
     """
@@ -165,6 +169,11 @@ def write_bigwig(
     if not chosen or chosen[0] < 0 or chosen[-1] >= len(names):
         raise OptionError(
             f"contigs must be one or more indices from 0 to {len(names) - 1}, got {list(chosen)}"
+        )
+    if len(chosen) > MAX_TRACK_CONTIGS:
+        raise LimitError(
+            f"a bigWig holds at most {MAX_TRACK_CONTIGS} contigs here, got {len(chosen)}; name "
+            "the contigs to show, or read the signal from activations.parquet"
         )
     _check_contigs(stretches, len(names))
     if strand != "either":

@@ -172,7 +172,13 @@ class Settings:
         return self.data_dir / "broker"
 
     def make_folders(self) -> None:
-        """Create the folders of the installation, readable by their owner only."""
+        """Create the folders of the installation, readable by their owner only.
+
+        Raises
+        ------
+        OptionError
+            If a folder cannot be made or written.
+        """
         for folder in (
             self.data_dir,
             self.storage_dir,
@@ -181,7 +187,18 @@ class Settings:
             self.broker_dir,
             self.data_dir / "models",
         ):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # a file system that is mounted read-only tells so here, and to root as well
+                written = os.access(folder, os.W_OK | os.X_OK)
+                why = "it may not be written"
+            except OSError as error:
+                written, why = False, (error.strerror or str(error)).lower()
+            if not written:
+                raise OptionError(
+                    f"cannot use the data folder {self.data_dir}: {folder.name}: {why}; name "
+                    f"another with --data-dir or {PREFIX}DATA_DIR"
+                )
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":

@@ -75,7 +75,7 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
     due : list of Due
         In the order to send.
     """
-    alive = live_workers(session, settings)
+    alive = len(live_workers(session, settings))
     recent = Shard.published_at > now() - settings.republish_seconds
     if limit is None:
         waiting = session.scalar(
@@ -171,11 +171,7 @@ def retire(session: Session, worker_id: str) -> None:
     session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
-def live_workers(session: Session, settings: Settings) -> int:
-    """Workers that have reported lately."""
-    count = session.scalar(
-        select(func.count())
-        .select_from(Worker)
-        .where(Worker.seen_at > now() - settings.worker_seconds)
-    )
-    return int(count or 0)
+def live_workers(session: Session, settings: Settings) -> list[str]:
+    """Names of the workers that have reported lately."""
+    lately = Worker.seen_at > now() - settings.worker_seconds
+    return list(session.scalars(select(Worker.id).where(lately).order_by(Worker.id)))

@@ -105,7 +105,8 @@ def validation_problem(error: ValidationError) -> Response:
             "location": ".".join(map(str, item["loc"])) or "request",
             "message": "there is no such parameter"
             if item["type"] == "extra_forbidden"
-            else item["msg"],
+            # the library's sentences begin so, and would be about "input"
+            else item["msg"].replace("Input should be", "must be"),
         }
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
@@ -130,7 +131,10 @@ def _on_own(error: SaetrackError) -> Response:
 def _on_http(error: HTTPException) -> Response:
     status = error.code or 500
     code = re.sub(r"[^a-z]+", "-", HTTP_STATUS_CODES.get(status, "error").lower()).strip("-")
-    detail = HTTP_DETAILS.get(status) or re.sub(r"\s+", " ", error.description or "")
+    said = error.description or ""
+    if said == type(error).description:
+        said = HTTP_DETAILS.get(status, said)
+    detail = re.sub(r"\s+", " ", said)
     answer = problem(status, code, detail)
     # a 405 without its Allow header, or a 416 without Content-Range, says half of it
     for name, value in error.get_headers(request.environ):

@@ -19,12 +19,13 @@ import torch
 
 from annotations.atlas import load_atlas
 from annotations.cards import Cards, DictionaryCard, file_sha256, find_cards
-from annotations.errors import FormatError, OptionError, UnknownNameError
+from annotations.errors import FormatError, LimitError, OptionError, UnknownNameError
 from annotations.genes import read_genes, skipped_entries
 from annotations.options import RunOptions, Strands
 from annotations.provenance import peak_memory_bytes
 from annotations.ranking import active_features
 from annotations.sequences import contigs, read_sequences, write_fasta
+from annotations.tracks import MAX_TRACK_CONTIGS
 from annotations.types import Contig
 from annotations.windows import plan_shards
 from workers.commands.places import settings_from_environment
@@ -58,6 +59,8 @@ class Request:
     release: str | None = None
     signal: tuple[int, ...] = ()
     top: int = 10
+    """Features whose signal is written besides; none where there are more contigs than
+    `annotations.tracks.MAX_TRACK_CONTIGS`."""
     device: str = "auto"
     threads: int | None = None
     batch: int = 8
@@ -128,6 +131,12 @@ def annotate_file(
             raise UnknownNameError(
                 f"dictionary {card.id!r} has features 0 to {card.d_sae - 1}, got --signal {feature}"
             )
+    tracks = len(found) <= MAX_TRACK_CONTIGS
+    if request.signal and not tracks:
+        raise LimitError(
+            f"--signal writes bigWig files of at most {MAX_TRACK_CONTIGS} contigs, the sequences "
+            f"have {len(found)}; annotate fewer of them, or read activations.parquet instead"
+        )
     device = choose_device(request.device)
     on_progress("opening the model", 0, 0)
     encoder = open_dictionary(card, roots, device)
@@ -187,7 +196,7 @@ def annotate_file(
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
         features = active_features(pq.read_table(result_folder / "features.parquet"))
-        chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[: request.top]
+        chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[: request.top if tracks else 0]
         chosen = list(dict.fromkeys([*request.signal, *chosen]))
         export(result_folder, found, features=chosen, both=options.strands == "both")
         files = _move_into(result_folder, request.out)

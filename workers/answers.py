@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import pyarrow.parquet as pq
-
 from annotations.cards import find_cards
 from annotations.errors import StorageError
 from annotations.options import RunOptions
@@ -41,20 +39,19 @@ def open_result(folder: Path) -> Result:
     files = {name: result_file(folder, name) for name in RESULT_FILES}
     record = read_provenance(files["provenance.json"])
     made_with, options = record.get("dictionary"), record.get("options")
-    if not isinstance(made_with, dict) or not isinstance(options, dict):
+    if not isinstance(made_with, dict) or not isinstance(options, dict) or "d_sae" not in made_with:
         raise StorageError(
             f"{files['provenance.json']} names no dictionary or no options: it is cut or altered"
         )
     cards = find_cards(settings_from_environment().model_roots)
     card = cards.dictionaries.get(str(made_with["id"]))
     known = card is not None and card.sha256 == made_with["sha256"]
-    features = pq.read_table(files["features.parquet"], columns=["feature"]).column("feature")
     return Result(
         files=files,
         names=[contig.name for contig in contigs],
         lengths=[contig.length for contig in contigs],
         options=RunOptions.from_json(cast(Mapping[str, object], options)),
-        n_features=max(features.to_pylist(), default=-1) + 1,
+        n_features=int(made_with["d_sae"]),
         atlas=cards.atlas(card) if card is not None and known else None,
         dictionary_sha256=str(made_with["sha256"]),
     )

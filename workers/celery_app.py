@@ -7,6 +7,7 @@ the database gives to another.
 
 import logging
 import os
+import re
 import socket
 import threading
 import uuid
@@ -17,18 +18,23 @@ from celery.platforms import SecurityWarning
 from celery.worker import state as celery_state
 from sqlalchemy.exc import SQLAlchemyError
 
-from annotations.cards import find_cards
+from annotations.errors import OptionError
 from app.broker import celery_config, queue_name
 from app.config import Settings
 from app.database import check_schema, make_engine, transaction
 from app.dispatch import heartbeat, retire
 from app.storage import LocalStorage
+from workers.startup import check_installation
 from workers.tasks import ShardRunner, register
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
 """A worker reports this often, or four times in `Settings.worker_seconds` if that is shorter."""
+
+
+WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+"""What a worker may be called; a folder has its name."""
 
 
 def worker_name() -> str:
@@ -62,10 +68,9 @@ def make_worker_app(runner: ShardRunner, settings: Settings) -> Celery:
 
 def stopping() -> bool:
     """Whether this process has been told to stop; the task at hand is then given up."""
-    return celery_state.should_stop not in (None, False) or celery_state.should_terminate not in (
-        None,
-        False,
-    )
+    asked = (celery_state.should_stop, celery_state.should_terminate)
+    # what is asked for is an exit code, and 0 is one: `0 in (None, False)` holds
+    return any(value is not None and value is not False for value in asked)
 
 
 def run_worker(settings: Settings, *, name: str | None = None) -> int:
@@ -85,23 +90,28 @@ def run_worker(settings: Settings, *, name: str | None = None) -> int:
 
     Raises
     ------
+    OptionError
+        If the name, the device or a models folder is not allowed or not there.
     StateError
         If the database's schema is not this version's.
     """
     name = name or worker_name()
+    if not WORKER_NAME.fullmatch(name):
+        raise OptionError(
+            f"a worker's name is 1 to 100 letters, digits, '.', '_' and '-', got {name[:100]!r}"
+        )
     # Celery warns of root because of pickle; nothing but JSON is accepted here
     warnings.filterwarnings("ignore", category=SecurityWarning)
     settings.make_folders()
     engine = make_engine(settings)
     check_schema(engine)
-    roots = settings.model_roots
-    models = sorted(find_cards(roots).dictionaries)
+    models = sorted(check_installation(settings).dictionaries)
     queue = queue_name("")
     runner = ShardRunner(
         settings=settings,
         engine=engine,
         storage=LocalStorage(settings.storage_dir),
-        roots=roots,
+        roots=settings.model_roots,
         name=name,
         stopping=stopping,
     )

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from annotations.activations import active_windows, merge_stretches
+from annotations.active_bases import LARGEST_POSITION, locus_index
 from annotations.atlas import load_atlas
 from annotations.cards import DictionaryCard, file_sha256
 from annotations.enrichment import (
@@ -39,8 +40,9 @@ from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.peaks import FeatureStatistics, features_table, top_peaks
 from annotations.provenance import environment, peak_memory_bytes, utc_now, write_provenance
 from annotations.sequences import encode_bases, open_fasta, refget_digest
+from annotations.tables import column
 from workers.features import feature_table
-from workers.peak_labels import label_peaks
+from workers.peak_labels import GenePlaces, label_peaks
 
 SIGNIFICANT_Q = 0.05
 """A match is claimed at or below this false discovery rate."""
@@ -53,9 +55,6 @@ RESULT_FILES = (
     "provenance.json",
 )
 """What a merge writes; the first four are the same bytes for the same inputs."""
-
-FEATURES_PER_BLOCK = 1024
-"""Features whose activations are in memory at once while shards are joined."""
 
 
 class MergeResult(NamedTuple):
@@ -159,7 +158,6 @@ def merge(
         merge_stretches(
             [shard / "activations.parquet" for shard in shards],
             activations,
-            features_per_block=FEATURES_PER_BLOCK,
         )
     with stages.stage("peaks"):
         statistics = sum_statistics(shards)
@@ -173,8 +171,8 @@ def merge(
             catalogue = load_motifs(options.taxon, options.release)
             hits = scan(sequences.codes, catalogue.motifs, p=options.motif_p)
     with stages.stage("labels"):
-        pairs = None if genes is None else _overlaps(peaks, genes, sequences.lengths, out)
-        labelled = label_peaks(peaks, hits, catalogue, genes, pairs)
+        places = None if genes is None else _gene_places(peaks, genes, sequences.lengths, out)
+        labelled = label_peaks(peaks, hits, catalogue, genes, places)
     with stages.stage("matches"):
         found = _matches(peaks, hits, sequences, activations, dictionary, catalogue, options)
     with stages.stage("features"):
@@ -204,6 +202,8 @@ def merge(
             "sha256": dictionary.sha256,
             "model_id": dictionary.model_id,
             "model_sha256": dictionary.model_sha256,
+            "d_sae": dictionary.d_sae,
+            "layer": dictionary.layer,
             "stride": dictionary.stride,
             "context": dictionary.context,
             "gate": dictionary.gate,
@@ -304,32 +304,24 @@ def _matches(
     )
 
 
-def _overlaps(
+def _gene_places(
     peaks: pa.Table, genes: pa.Table, lengths: Sequence[int], directory: Path
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which peaks lie in which gene parts, as pairs of rows; each base is asked about once."""
-    places, place_of = np.unique(
-        np.stack([peaks.column("contig").to_numpy(), peaks.column("position").to_numpy()], axis=1),
-        axis=0,
-        return_inverse=True,
+) -> GenePlaces:
+    """Which peaks lie in which gene parts; each base is asked about once."""
+    loci, of = np.unique(
+        locus_index(column(peaks, "contig"), column(peaks, "position")), return_inverse=True
     )
+    position = (loci & np.uint64(LARGEST_POSITION)).astype(np.int64)
     place, part = overlaps(
         pa.table(
             {
-                "contig": pa.array(places[:, 0].astype(np.uint32)),
-                "start": pa.array(places[:, 1]),
-                "end": pa.array(places[:, 1] + 1),
+                "contig": pa.array((loci >> np.uint64(32)).astype(np.uint32)),
+                "start": pa.array(position),
+                "end": pa.array(position + 1),
             }
         ),
         genes,
         lengths=lengths,
         directory=directory,
     )
-    # spread the answers of a place over all peaks that stand there
-    order = np.argsort(place, kind="stable")
-    place, part = place[order], part[order]
-    first = np.searchsorted(place, place_of, side="left")
-    count = np.searchsorted(place, place_of, side="right") - first
-    row = np.repeat(np.arange(len(place_of)), count)
-    at = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
-    return row, part[at]
+    return GenePlaces(len(loci), of, place, part)

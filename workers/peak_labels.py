@@ -26,12 +26,25 @@ class LabelledPeaks(NamedTuple):
     """Where the motifs come from; None where none were looked for."""
 
 
+class GenePlaces(NamedTuple):
+    """The bases at which peaks stand, each once, and the gene parts there."""
+
+    number: int
+    """How many bases there are."""
+    of: NDArray[np.int64]
+    """Which base each peak stands at, shape (peaks,)."""
+    place: NDArray[np.int64]
+    """Base of each overlap, shape (overlaps,)."""
+    part: NDArray[np.int64]
+    """Row of the gene part of each overlap, shape (overlaps,)."""
+
+
 def label_peaks(
     peaks: pa.Table,
     hits: pa.Table,
     catalogue: MotifCatalogue | None,
     genes: pa.Table | None,
-    pairs: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+    places: GenePlaces | None,
 ) -> LabelledPeaks:
     """Put the best motif hit and the gene parts beside each peak.
 
@@ -45,8 +58,8 @@ def label_peaks(
         What `hits` index.
     genes : Table of `annotations.genes.GENES_SCHEMA` or None
         Gene parts of the same sequences.
-    pairs : pair of ndarray of int64, or None
-        Overlaps as rows of `peaks` and rows of `genes`.
+    places : GenePlaces or None
+        The bases of `peaks`, and the rows of `genes` that lie there.
 
     Returns
     -------
@@ -54,13 +67,15 @@ def label_peaks(
         One row per peak, in the order given.
     """
     table, motif = _with_motifs(peaks, hits, catalogue)
-    if genes is None or pairs is None:
+    if genes is None or places is None:
         nothing = pa.nulls(peaks.num_rows, pa.string())
         table = table.append_column("genes", nothing).append_column("gene_name", nothing)
         return LabelledPeaks(table, motif, None, catalogue)
-    parts = gene_parts(peaks.num_rows, *pairs, genes)
-    table = table.append_column("genes", parts.kinds).append_column("gene_name", parts.names)
-    return LabelledPeaks(table, motif, parts.primary, catalogue)
+    parts = gene_parts(places.number, places.place, places.part, genes)
+    of = pa.array(places.of)
+    table = table.append_column("genes", parts.kinds.take(of))
+    table = table.append_column("gene_name", parts.names.take(of))
+    return LabelledPeaks(table, motif, parts.primary[places.of], catalogue)
 
 
 def _with_motifs(

@@ -31,9 +31,10 @@ from annotations.errors import OptionError, ToolError
 from app.broker import make_producer, publish
 from app.config import PREFIX, Settings
 from app.database import make_engine, transaction, upgrade
-from app.dispatch import due, fail_exhausted, release
+from app.dispatch import due, fail_exhausted, live_workers, release
 from workers.celery_app import worker_name
 from workers.commands.places import as_variable
+from workers.startup import check_installation, clear_scratch, clear_uploads, only_server
 
 TICK_SECONDS = 0.2
 """How often the children are looked after."""
@@ -197,16 +198,28 @@ def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
     Raises
     ------
     OptionError
-        If the port is taken or the address is not this machine's.
+        If the port is taken, the address is not this machine's, the data folder cannot be
+        written, or a models folder or the device is not there.
     StateError
-        If the database is of a newer version.
+        If another server uses the data folder, or the database is of a newer version.
     ToolError
         If the web process does not start.
     """
     settings = replace(settings, port=free_port(settings.host, settings.port))
     settings.make_folders()
-    engine = make_engine(settings)
-    upgrade(engine)
+    with only_server(settings):
+        check_installation(settings)
+        clear_uploads(settings)
+        engine = make_engine(settings)
+        try:
+            upgrade(engine)
+            return _supervise(settings, engine, say)
+        finally:
+            engine.dispose()
+
+
+def _supervise(settings: Settings, engine: Engine, say: Callable[[str], None]) -> int:
+    """Run the children until told to stop; returns the exit code."""
     stop = threading.Event()
     before = {
         number: signal.signal(number, _setter(stop)) for number in (signal.SIGTERM, signal.SIGINT)
@@ -214,7 +227,14 @@ def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
     environment = child_environment(settings)
     web = Child("web process", lambda name: web_command(settings), environment, say)
     worker = Child("worker", worker_command, environment, say)
-    children = (web, worker)
+
+    def bury(name: str, *, stopped: bool) -> None:
+        """Free what a worker held that is no more."""
+        with transaction(engine) as session:
+            release(session, name, stopped=stopped)
+            living = live_workers(session, settings)
+        clear_scratch(settings, living=living)
+
     try:
         worker.start()
         web.start()
@@ -226,16 +246,13 @@ def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
             web.tend()
             ended = worker.tend()
             if ended is not None:
-                with transaction(engine) as session:
-                    release(session, ended)
+                bury(ended, stopped=False)
             dispatcher.tick()
         say("stopping")
     finally:
-        clean = stop_children(children)
+        clean = stop_children((web, worker))
         if worker.name:
-            with transaction(engine) as session:
-                release(session, worker.name, stopped=True)
-        engine.dispose()
+            bury(worker.name, stopped=True)
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0 if clean else 1

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -36,6 +36,7 @@ from workers.device import choose_device, describe_device, is_out_of_memory
 from workers.merge import merge
 from workers.pipeline import Canceled, run_shard
 from workers.registry import Encoder, open_dictionary
+from workers.startup import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ class ShardRunner:
 
     def _work(self, claimed: ClaimedShard, lease: Lease) -> bool:
         """Compute in a temporary folder, store the files, and hand them in."""
-        with _scratch(self.settings.cache_dir) as folder:
+        with _scratch(scratch_folder(self.settings, self.name)) as folder:
             if claimed.kind == "encode":
                 self._encode(claimed, lease, folder)
             else:
@@ -332,10 +333,12 @@ def register(app: Celery, runner: ShardRunner) -> None:
 
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
-    """A temporary folder on the disk of the results, removed at the end."""
+    """A temporary folder, removed at the end; what a killed worker leaves, its server removes."""
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="shard-", dir=parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another shard of this worker is there
+            parent.rmdir()

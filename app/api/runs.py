@@ -26,7 +26,6 @@ from app.schemas import ContigList, NoQuery, PageQuery, RunList, RunPath, RunVie
 RETRY_SECONDS = 2
 """How long a client should wait before it asks for a run's state again."""
 
-OPTION_NAMES = tuple(field.name for field in fields(RunOptions))
 OPTION_READERS: dict[type, type] = {int: int, float: float}
 """How the text of a field becomes the value of an option, by the type of its default."""
 

@@ -74,7 +74,7 @@ def readyz(query: NoQuery) -> Response:
         checks[name] = check(here) or "ok"
     if checks["database"] == "ok":
         with reading(here.engine) as session:
-            workers = live_workers(session, here.settings)
+            workers = len(live_workers(session, here.settings))
     failed = [{"location": name, "message": said} for name, said in checks.items() if said != "ok"]
     if failed:
         said = "; ".join(f"{place['location']}: {place['message']}" for place in failed)

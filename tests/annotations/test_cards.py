@@ -96,11 +96,13 @@ def test_a_model_with_one_dictionary_names_it(tmp_path):
     assert cards.dictionary("tree-64") == cards.dictionary("tree") == DICTIONARY
 
 
-@pytest.mark.parametrize("extra", [0, 2])
-def test_a_model_with_no_or_several_dictionaries_names_none(tmp_path, extra):
+@pytest.mark.parametrize(
+    ("extra", "message"), [(0, "has no dictionary"), (2, "has 2 dictionaries")]
+)
+def test_a_model_with_no_or_several_dictionaries_names_none(tmp_path, extra, message):
     own = [other(DICTIONARY, id=f"d{i}") for i in range(extra)]
     cards = find_cards([install(tmp_path, MODEL, *own)])
-    with pytest.raises(UnknownNameError, match=f"has {extra} dictionaries"):
+    with pytest.raises(UnknownNameError, match=message):
         cards.dictionary("tree")
 
 

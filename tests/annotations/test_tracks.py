@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.activations import ACTIVATIONS_SCHEMA, as_stored, to_stretches
-from annotations.errors import CoordinateError, FormatError, OptionError, StorageError
+from annotations.errors import CoordinateError, FormatError, LimitError, OptionError, StorageError
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.tracks import LABEL_LENGTH, peaks_bed, write_bigwig, write_peaks_bed
 from tests.annotations.activation_cases import LENGTH, activations, row_lists, rows
@@ -195,3 +195,15 @@ def test_bedtools_reads_the_bed(tmp_path):
 def test_peaks_that_no_bed_can_hold_are_refused(row, names, error, message):
     with pytest.raises(error, match=message):
         peaks_bed(peaks_table([row]), names)
+
+
+def test_a_track_of_too_many_contigs_is_refused_and_a_part_of_them_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("annotations.tracks.MAX_TRACK_CONTIGS", 2)
+    table = to_stretches(activations([(0, 1, 1, 5, 1.0)]))
+    names, lengths = ["a", "b", "c"], [10, 10, 10]
+    with pytest.raises(LimitError, match="at most 2 contigs here, got 3; name the contigs"):
+        write_bigwig(tmp_path / "all.bw", table, names, lengths)
+    assert list(tmp_path.iterdir()) == []
+    write_bigwig(tmp_path / "some.bw", table, names, lengths, contigs=[1, 2])
+    with pyBigWig.open(str(tmp_path / "some.bw")) as file:
+        assert file.chroms() == {"b": 10, "c": 10}

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from annotations.atlas import Atlas, AtlasCard, write_atlas
@@ -11,7 +12,7 @@ from annotations.enrichment import MATCHES_SCHEMA
 from annotations.errors import CoordinateError, OptionError, StateError, UnknownNameError
 from annotations.naming import LABELS_SCHEMA
 from annotations.options import RunOptions
-from app.catalog import Result, json_rows, signal_file, tf_features
+from app.catalog import Result, feature, json_rows, signal_file, tf_features
 from tests.app.conftest import write_results
 
 
@@ -54,6 +55,17 @@ def test_a_test_of_the_runs_own_comes_before_the_atlas(tmp_path: Path) -> None:
     answer = tf_features(make_result(tmp_path, tested=True), "REB1", max_q=0.05, limit=10)
     assert [(row["feature"], row["source"]) for row in answer.features] == [(1, "run")]
     assert answer.atlas is None
+
+
+def test_a_feature_with_rows_but_no_active_base_is_silent(tmp_path: Path) -> None:
+    result = make_result(tmp_path, tested=True)
+    assert feature(result, 1)["active"] is True
+    table = result.table("features")
+    place = table.schema.get_field_index("active_bases")
+    silent = table.set_column(place, "active_bases", pa.array([0, 0, 1], pa.int64()))
+    pq.write_table(silent, result.files["features.parquet"])
+    view = feature(result, 1)
+    assert (view["active"], len(view["strands"])) == (False, 2)
 
 
 @pytest.mark.parametrize("taxon", ["fungi", None])

@@ -197,6 +197,7 @@ def test_another_content_type_is_415_and_says_what_to_do(
 ) -> None:
     answer = client.post("/v1/runs", data=FASTA, content_type=content_type)
     check(answer, 415, "unsupported-media-type")
+    assert "curl -F file=@genome.fa" in answer.get_json()["detail"]
 
 
 def test_an_encoded_body_is_415(client: FlaskClient) -> None:

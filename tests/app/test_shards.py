@@ -275,7 +275,7 @@ def test_two_messages_for_each_live_worker(run_id: str, engine: Engine, settings
         heartbeat(session, "w1", queue="saetrack", models=[])
         heartbeat(session, "w2", queue="saetrack", models=[])
         heartbeat(session, "w2", queue="saetrack", models=["toy-sae"])
-        assert live_workers(session, settings) == 2
+        assert live_workers(session, settings) == ["w1", "w2"]
         assert len(due(session, settings)) == 3
 
 
@@ -337,6 +337,6 @@ def test_workers_that_are_silent_or_retired_are_gone(engine: Engine, settings: S
         heartbeat(session, "w1", queue="q", models=[])
         heartbeat(session, "w2", queue="q", models=[])
         retire(session, "w1")
-        assert live_workers(session, settings) == 1
+        assert live_workers(session, settings) == ["w2"]
         session.execute(text("UPDATE workers SET seen_at = seen_at - 1000"))
-        assert live_workers(session, settings) == 0
+        assert live_workers(session, settings) == []

@@ -14,6 +14,7 @@ from annotations.errors import StorageError
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
 from workers import cli
+from workers.answers import open_result
 
 ROOT = Path(__file__).resolve().parents[2]
 LENGTH = 1500
@@ -23,6 +24,7 @@ GFF = (
     "chrA\tt\tmRNA\t101\t900\t.\t+\t.\tID=t1;Parent=g1\n"
     "chrA\tt\texon\t101\t400\t.\t+\t.\tParent=t1\n"
     "chrA\tt\texon\t601\t900\t.\t+\t.\tParent=t1\n"
+    "chrZ\tt\tgene\t1\t9\t.\t+\t.\tID=g2\n"
 )
 
 
@@ -59,6 +61,14 @@ def said(capsys):
     """The only line on standard error."""
     (line,) = filter(None, capsys.readouterr().err.splitlines())
     return line
+
+
+def test_the_features_of_a_result_are_those_of_its_dictionary(result, capsys):
+    assert open_result(result).n_features == 64
+    out = ["--out", str(result.parent / "x.bw")]
+    assert cli.run(["signal", str(result), "--feature", "63", *out]) == 0
+    assert cli.run(["signal", str(result), "--feature", "64", *out]) == 2
+    assert "numbered 0 to 63" in said(capsys)
 
 
 def test_the_folder_holds_every_file(result):
@@ -118,6 +128,8 @@ def test_a_short_sequence_is_called_underpowered(result):
     assert "a test needs 2000" in record["motif_test"]["reason"]
     assert record["counts"]["bases"] == LENGTH + 300
     assert record["made_by"]["sequences"]["file"] == "in.fa"
+    skipped = record["made_by"]["annotation_skipped"]
+    assert skipped == {"lines on contigs that the sequences do not have": 1}
     assert pq.read_table(result / "matches.parquet").num_rows == 0
 
 

@@ -12,11 +12,16 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from celery.worker import state as celery_state
+from sqlalchemy import select
 
 from annotations.errors import OptionError
 from app.config import Settings
+from app.database import make_engine, reading
+from app.models import Shard
 from tests.workers.factories import make_tiny_models
 from tests.workers.test_pipeline import random_sequence
+from workers.celery_app import run_worker, stopping
 from workers.serve import (
     Child,
     address,
@@ -118,6 +123,17 @@ def test_a_child_that_does_not_listen_is_killed(monkeypatch, tmp_path):
     assert child.process.returncode == -signal.SIGKILL
 
 
+def test_celerys_exit_code_0_means_stop(monkeypatch):
+    assert not stopping()
+    monkeypatch.setattr(celery_state, "should_stop", 0)
+    assert stopping()
+
+
+def test_a_workers_name_must_be_one_of_a_folder(tmp_path):
+    with pytest.raises(OptionError, match=r"a worker's name is .*got '\.\./x'"):
+        run_worker(Settings(data_dir=tmp_path), name="../x")
+
+
 class Service:
     """A real `saetrack serve` in a temporary folder."""
 
@@ -179,12 +195,48 @@ class Service:
                 return int(child)
         raise AssertionError("the supervisor has no worker")
 
+    def tree(self):
+        """Ids of the supervisor, its children and theirs."""
+        found = [self.process.pid]
+        for pid in found:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            found += map(int, children)
+        return found
+
     def stop(self):
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=60)
         self.log.close()
         return code
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_stop_is_clean_and_nothing_is_written_outside_the_data_folder(tmp_path):
+    make_tiny_models(tmp_path / "models")
+    home, run = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    run.mkdir()
+    service = Service(tmp_path, HOME=str(home), TMPDIR=str(run), XDG_RUNTIME_DIR=str(run))
+    try:
+        body = b">one\n" + random_sequence(400_000, 2) + b"\n"
+        run_id = service.ask("/v1/runs", body)["id"]
+        service.wait_for(run_id, lambda v: v["state"] == "RUNNING" and v["bases_done"] > 0, 120)
+        processes = service.tree()
+        assert len(processes) >= 4
+    finally:
+        started = time.monotonic()
+        code = service.stop()
+    assert time.monotonic() - started < 15
+    assert code == 0, (tmp_path / "serve.log").read_text()
+    assert [pid for pid in processes if Path(f"/proc/{pid}").exists()] == []
+    with reading(make_engine(Settings(data_dir=tmp_path / "data"))) as session:
+        shards = session.scalars(select(Shard)).all()
+    assert {shard.state for shard in shards} <= {"QUEUED", "COMPLETE"}
+    assert {shard.attempts for shard in shards if shard.state == "QUEUED"} == {0}
+    assert list((tmp_path / "data" / "cache" / "work").iterdir()) == []
+    assert list(home.rglob("*")) == []
+    assert [path for path in run.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.slow

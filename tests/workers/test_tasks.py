@@ -111,7 +111,7 @@ def test_a_run_is_computed_and_its_scratch_is_gone(here):
         here.settings.storage_dir / computation.results["features.parquet"]["key"]
     )
     assert features.num_rows == 128
-    assert list(here.settings.cache_dir.iterdir()) == []
+    assert list((here.settings.cache_dir / "work").iterdir()) == []
     assert list(here.storage.list(f"{computation.prefix}/shards")) == []
 
 
@@ -166,7 +166,7 @@ def test_a_canceled_run_stops_the_work_and_leaves_no_file(here, monkeypatch):
     state, computation = here.computation(run_id)
     assert state == "CANCELED"
     assert list(here.storage.list(f"{computation.prefix}/shards")) == []
-    assert list(here.settings.cache_dir.iterdir()) == []
+    assert list((here.settings.cache_dir / "work").iterdir()) == []
 
 
 def test_an_error_of_the_data_fails_the_run_with_its_words(here, monkeypatch):

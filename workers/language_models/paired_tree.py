@@ -291,7 +291,8 @@ def load_paired_tree(state: Mapping[str, Tensor], config: PairedTreeConfig) -> P
     WeightsError
         If a tensor is missing, unknown or of another shape.
     """
-    with torch.device("meta"):
+    # torch imports half of itself to draw on the meta device: drawing for real is faster
+    with torch.random.fork_rng(devices=[]):
         model = PairedTree(config)
     try:
         model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
