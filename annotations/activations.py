@@ -62,12 +62,14 @@ __all__ = [
     "write_stretches",
 ]
 
+_VALUES = ACTIVATIONS_SCHEMA.get_field_index("values")
+
 GROUP_ROWS = 65_536
 """Stretches in a row group of the Parquet file; a query for one feature reads one or two."""
 
-STRETCHES_PER_BLOCK = 4_000_000
-"""Stretches that `merge_stretches` aims to hold in memory at once; about 50 bytes each, and
-twice that while they are sorted."""
+BASES_PER_BLOCK = 4_000_000
+"""Active bases that `merge_stretches` aims to hold in memory at once; up to 100 bytes each
+while their stretches are sorted."""
 
 
 def write_stretches(table: pa.Table, path: Path) -> None:
@@ -99,13 +101,13 @@ def write_stretches(table: pa.Table, path: Path) -> None:
 
 
 def merge_stretches(
-    paths: Sequence[Path], out: Path, *, stretches_per_block: int = STRETCHES_PER_BLOCK
+    paths: Sequence[Path], out: Path, *, bases_per_block: int = BASES_PER_BLOCK
 ) -> None:
     """Merge the stretches of shards into one file, the same however the shards were cut.
 
     Goes through the features in blocks: holds the rows of one block of features in memory,
     and one row group of a shard. Where all features are about equally active a block has
-    `stretches_per_block` rows; it never has less than one feature.
+    `bases_per_block` active bases; it never has less than one feature.
 
     Parameters
     ----------
@@ -113,9 +115,9 @@ def merge_stretches(
         Files of `write_stretches`, in any order; together no base of a feature twice.
     out : Path
         Made or replaced.
-    stretches_per_block : int
-        Rows to merge at once; at least 1. The row groups of `out` depend on it, the rows
-        do not.
+    bases_per_block : int
+        Active bases to merge at once; at least 1. The row groups of `out` depend on it, the
+        rows do not, and nothing depends on the shards.
 
     Raises
     ------
@@ -124,15 +126,20 @@ def merge_stretches(
     StorageError
         If a file is missing, cut or not one of `write_stretches`.
     ValueError
-        If `stretches_per_block` is below 1.
+        If `bases_per_block` is below 1.
     """
-    if stretches_per_block < 1:
-        raise ValueError(f"stretches_per_block must be at least 1, got {stretches_per_block}")
+    if bases_per_block < 1:
+        raise ValueError(f"bases_per_block must be at least 1, got {bases_per_block}")
     metadata = [_metadata(path) for path in paths]
     ranges = [_feature_ranges(shard) for shard in metadata]
     end = max((last for shard in ranges for _, last in shard), default=-1) + 1
-    rows = sum(shard.num_rows for shard in metadata)
-    block_size = max(1, end * stretches_per_block // max(1, rows))
+    # bases, not stretches: these are cut where shards are
+    bases = sum(
+        shard.row_group(i).column(_VALUES).num_values
+        for shard in metadata
+        for i in range(shard.num_row_groups)
+    )
+    block_size = max(1, end * bases_per_block // max(1, bases))
     with replacing(out) as temporary, _writer(temporary) as writer:
         for low in range(0, end, block_size):
             parts = [
@@ -303,9 +310,7 @@ def _features_between(
     return pa.concat_tables(parts).cast(ACTIVATIONS_SCHEMA)
 
 
-def _row_groups(
-    path: Path, metadata: pq.FileMetaData, groups: Iterable[int]
-) -> Iterator[pa.Table]:
+def _row_groups(path: Path, metadata: pq.FileMetaData, groups: Iterable[int]) -> Iterator[pa.Table]:
     """Some row groups of a file, one after the other."""
     try:
         with pq.ParquetFile(path, metadata=metadata) as file:

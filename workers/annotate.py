@@ -196,7 +196,8 @@ def annotate_file(
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
         features = active_features(pq.read_table(result_folder / "features.parquet"))
-        chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[: request.top if tracks else 0]
+        top = request.top if tracks else 0
+        chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[:top]
         chosen = list(dict.fromkeys([*request.signal, *chosen]))
         export(result_folder, found, features=chosen, both=options.strands == "both")
         files = _move_into(result_folder, request.out)

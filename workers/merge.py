@@ -92,14 +92,17 @@ class Stages:
     """Told the name of each step as it begins; may raise to stop the work."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time of each finished step."""
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    """CPU time of each finished step, all threads of this process."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Announce a step and time it."""
         self.on_stage(name)
-        start = time.monotonic()
+        start, cpu_start = time.monotonic(), time.process_time()
         yield
         self.seconds[name] = round(time.monotonic() - start, 3)
+        self.cpu_seconds[name] = round(time.process_time() - cpu_start, 3)
 
 
 def merge(
@@ -234,6 +237,7 @@ def merge(
             "started": started,
             "finished": utc_now(),
             "seconds": stages.seconds,
+            "cpu_seconds": stages.cpu_seconds,
             "peak_memory_bytes": peak_memory_bytes(),
         },
     }

@@ -162,19 +162,19 @@ def test_owned_spans_that_overlap_are_refused():
 
 
 @few
-@given(row_lists(), st.lists(st.integers(1, LENGTH - 1), max_size=4), st.integers(1, 7))
+@given(row_lists(), st.lists(st.integers(1, LENGTH - 1), max_size=4), st.integers(1, 90))
 def test_merged_shards_are_the_one_shard_whatever_the_cuts(tmp_path_factory, found, cuts, block):
     folder = tmp_path_factory.mktemp("merge")
     whole = activations(found)
     write_stretches(to_stretches(whole), folder / "whole")
-    merge_stretches([folder / "whole"], folder / "one", stretches_per_block=block)
+    merge_stretches([folder / "whole"], folder / "one", bases_per_block=block)
     borders = [0, *sorted(set(cuts)), LENGTH]
     paths = []
     for start, end in pairwise(borders):
         shard = select(whole, (whole.position >= start) & (whole.position < end))
         paths.append(folder / f"shard{start}")
         write_stretches(to_stretches(shard), paths[-1])
-    merge_stretches(paths[::-1], folder / "many", stretches_per_block=block)
+    merge_stretches(paths[::-1], folder / "many", bases_per_block=block)
     assert pq.read_table(folder / "many").equals(to_stretches(whole))
     assert (folder / "many").read_bytes() == (folder / "one").read_bytes()
 
@@ -192,7 +192,7 @@ def test_merge_holds_only_a_block_of_features(tmp_path, monkeypatch):
     monkeypatch.setattr(
         module, "join_touching", lambda table: (sizes.append(table.num_rows), join(table))[1]
     )
-    merge_stretches(paths, tmp_path / "out", stretches_per_block=3)
+    merge_stretches(paths, tmp_path / "out", bases_per_block=3 * 20)
     assert max(sizes) == 3 * 20
     assert sum(sizes) == 400
 

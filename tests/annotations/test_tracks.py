@@ -80,7 +80,7 @@ def with_values(table, values):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"rows": [(0, 1, 2, 7, 1.0)]}, CoordinateError, r"must lie in \[0, 7\).* 7 to 7"),
+        ({"rows": [(0, 1, 2, 7, 1.0)]}, CoordinateError, r"must lie in \[0, 7\).* position 7"),
         ({"rows": [(0, 1, 3, 1, 1.0)]}, CoordinateError, "contig 3 is not among the 3"),
         ({"rows": [(0, 1, 0, 1, 1.0), (4, 1, 0, 1, 1.0)]}, FormatError, "one feature, got .* 2"),
         ({"names": ["a", "a", "b"]}, FormatError, "same name"),

@@ -44,15 +44,17 @@ def test_report_measures_on_other_contigs_than_it_chooses_on(tmp_path):
         locations = {"REB1": np.array(seed_sites, np.int64)}
         return Region(name, bases, np.ones(8000, bool), locations)
 
-    (row,) = tf_report(
+    found = tf_report(
         encoder,
         {"REB1": reb1},
         [region("a", [1000, 3000])],
-        [region("b", [500, 2500, 6000])],
+        {"b": [region("b", [500, 2500, 6000])]},
     )
+    (row,) = found["b"]
     assert row.peaks == TOP
     assert 0 <= row.motif_share <= 1
     assert row.discovery_motif_share >= 1 / TOP
+    assert 0 <= row.called <= row.peaks
     # Three planted sites of 41 bases each around a location.
     assert row.base_location_share == pytest.approx(3 * 41 / 8000)
     assert row.jaspar_location_share > row.base_location_share

@@ -164,7 +164,13 @@ def markov(
 @click.option("--annotation", type=FILE, required=True, help="GFF3 of the genome.")
 @click.option("--locations", type=FILE, required=True, help="BED of ChIP-exo locations by TF.")
 @click.option("--discovery", required=True, help="Contigs to choose features on, comma-separated.")
-@click.option("--evaluation", required=True, help="Contigs to measure on, comma-separated.")
+@click.option(
+    "--evaluation",
+    "evaluations",
+    required=True,
+    multiple=True,
+    help="Contigs to measure on, comma-separated; may be given several times.",
+)
 @click.option("--log", type=click.Path(path_type=Path), help="File to log this reading to.")
 @click.option("--tfs", "names", default=EVALUABLE_TFS, show_default=True, help="TFs.")
 @click.option("--taxon", default="fungi", show_default=True, help="JASPAR taxonomic group.")
@@ -175,7 +181,7 @@ def tfs(
     annotation: Path,
     locations: Path,
     discovery: str,
-    evaluation: str,
+    evaluations: tuple[str, ...],
     log: Path | None,
     names: str,
     taxon: str,
@@ -194,25 +200,27 @@ def tfs(
     card = cards.dictionary(dictionary_id)
     catalogue = load_motifs(taxon)
     wanted = {name: resolve_tf(catalogue, name).motifs for name in names.split(",")}
-    regions = _regions(fasta, annotation, locations, [*_names(discovery), *_names(evaluation)])
+    listed = ",".join([discovery, *evaluations])
+    regions = _regions(fasta, annotation, locations, _names(listed))
     if log is not None:
-        _log_reading(log, card, evaluation)
-    rows = tf_report(
+        _log_reading(log, card, ",".join(evaluations))
+    found = tf_report(
         open_dictionary(card, [models]),
         wanted,
         [regions[name] for name in _names(discovery)],
-        [regions[name] for name in _names(evaluation)],
+        {text: [regions[name] for name in _names(text)] for text in evaluations},
     )
-    table = [plain(asdict(row)) for row in rows]
-    measured = {"discovery": discovery, "evaluation": evaluation, "tfs": table}
-    figures = dict(card.figures or {})
-    figures["tf_features"] = [
-        *(old for old in figures.get("tf_features", []) if old["evaluation"] != evaluation),
-        measured,
+    measured: list[dict[str, Any]] = [
+        {"discovery": discovery, "evaluation": text, "tfs": [plain(asdict(row)) for row in rows]}
+        for text, rows in found.items()
     ]
+    old = (card.figures or {}).get("tf_features", [])
+    kept = [part for part in old if part["evaluation"] not in found]
+    figures = (card.figures or {}) | {"tf_features": [*kept, *measured]}
     write_card(replace(card, figures=figures), cards.folder(card))
-    for line in table:
-        click.echo(json.dumps(line))
+    for part in measured:
+        for line in part["tfs"]:
+            click.echo(json.dumps({"evaluation": part["evaluation"]} | line))
 
 
 @click.command()

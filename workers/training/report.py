@@ -55,6 +55,12 @@ class TfRow:
     """Share of them within `MOTIF_DISTANCE` bases of a motif hit."""
     location_share: float
     """Share of them within `LOCATION_DISTANCE` bases of a ChIP-exo location."""
+    called: int
+    """Those of them at least as high as the lowest top peak of discovery: a frozen call."""
+    called_motif_share: float
+    """Share of the called peaks at a motif hit; NaN where none is called."""
+    called_location_share: float
+    """Share of the called peaks at a ChIP-exo location; NaN where none is called."""
     base_motif_share: float
     """The same share of all non-coding bases of the evaluation contigs."""
     base_location_share: float
@@ -72,9 +78,9 @@ def tf_report(
     encoder: WindowEncoder,
     tfs: Mapping[str, Sequence[Motif]],
     discovery: Sequence[Region],
-    evaluation: Sequence[Region],
-) -> list[TfRow]:
-    """Choose each TF's feature on `discovery` and measure it on `evaluation`.
+    evaluations: Mapping[str, Sequence[Region]],
+) -> dict[str, list[TfRow]]:
+    """Choose each TF's feature on `discovery` and measure it on other contigs.
 
     Parameters
     ----------
@@ -82,23 +88,50 @@ def tf_report(
         The opened dictionary.
     tfs : mapping of str to sequence of Motif
         Motifs by TF name; a hit of any of them counts.
-    discovery, evaluation : sequence of Region
-        Contigs without overlap.
+    discovery : sequence of Region
+        Contigs to choose on.
+    evaluations : mapping of str to sequence of Region
+        Sets of other contigs to measure on, by a name for each set.
 
     Returns
     -------
-    rows : list of TfRow
-        In the order of `tfs`.
+    rows : dict of str to list of TfRow
+        For each set, in the order of `tfs`.
     """
     chosen_from = _places(encoder, discovery)
-    measured = _places(encoder, evaluation)
-    rows = []
-    for tf, motifs in tfs.items():
-        hits = [_near_hits(region, motifs) for region in discovery]
-        shares = _shares(chosen_from, hits)
-        (feature, strand), found = max(shares.items(), key=lambda item: (item[1], item[0]))
-        rows.append(_measure(tf, motifs, feature, strand, found, measured, evaluation))
+    chosen = [_choose(tf, motifs, chosen_from, discovery) for tf, motifs in tfs.items()]
+    rows = {}
+    for name, regions in evaluations.items():
+        measured = _places(encoder, regions)
+        rows[name] = [_measure(choice, measured, regions) for choice in chosen]
     return rows
+
+
+class _Choice(NamedTuple):
+    """The feature of one TF, as discovery found it."""
+
+    tf: str
+    motifs: Sequence[Motif]
+    feature: int
+    strand: int
+    motif_share: float
+    call: float
+    """The lowest of its top discovery peaks."""
+
+
+def _choose(
+    tf: str, motifs: Sequence[Motif], places: pa.Table, regions: Sequence[Region]
+) -> _Choice:
+    shares = _shares(places, [_near_hits(region, motifs) for region in regions])
+    (feature, strand), share = max(shares.items(), key=lambda item: (item[1], item[0]))
+    call = pc.min(_rows_of(places, feature, strand)["value"]).as_py()
+    return _Choice(tf, motifs, feature, strand, share, call)
+
+
+def _rows_of(places: pa.Table, feature: int, strand: int) -> pa.Table:
+    return places.filter(
+        pc.and_(pc.equal(places["feature"], feature), pc.equal(places["strand"], strand))
+    )
 
 
 def _places(encoder: WindowEncoder, regions: Sequence[Region]) -> pa.Table:
@@ -168,34 +201,32 @@ def _shares(peaks: pa.Table, masks: Sequence[NDArray[np.bool_]]) -> dict[tuple[i
     }
 
 
-def _measure(
-    tf: str,
-    motifs: Sequence[Motif],
-    feature: int,
-    strand: int,
-    found: float,
-    places: pa.Table,
-    regions: Sequence[Region],
-) -> TfRow:
-    mine = places.filter(
-        pc.and_(pc.equal(places["feature"], feature), pc.equal(places["strand"], strand))
-    )
-    hits = [_near_hits(region, motifs) for region in regions]
-    bound = [_near_locations(region, tf) for region in regions]
+def _measure(choice: _Choice, places: pa.Table, regions: Sequence[Region]) -> TfRow:
+    mine = _rows_of(places, choice.feature, choice.strand)
+    hits = [_near_hits(region, choice.motifs) for region in regions]
+    bound = [_near_locations(region, choice.tf) for region in regions]
     noncoding = np.concatenate([region.noncoding for region in regions])
     at_hit, at_location = _looked_up(mine, hits), _looked_up(mine, bound)
+    called = mine["value"].to_numpy() >= choice.call
     return TfRow(
-        tf=tf,
-        feature=feature,
-        strand=strand,
-        discovery_motif_share=found,
+        tf=choice.tf,
+        feature=choice.feature,
+        strand=choice.strand,
+        discovery_motif_share=choice.motif_share,
         peaks=len(mine),
-        motif_share=float(at_hit.mean()) if len(mine) else float("nan"),
-        location_share=float(at_location.mean()) if len(mine) else float("nan"),
+        motif_share=_mean(at_hit),
+        location_share=_mean(at_location),
+        called=int(called.sum()),
+        called_motif_share=_mean(at_hit[called]),
+        called_location_share=_mean(at_location[called]),
         base_motif_share=float(np.concatenate(hits)[noncoding].mean()),
         base_location_share=float(np.concatenate(bound)[noncoding].mean()),
-        jaspar_location_share=_best_hits_at_locations(motifs, regions, bound, len(mine)),
+        jaspar_location_share=_best_hits_at_locations(choice.motifs, regions, bound, len(mine)),
     )
+
+
+def _mean(flags: NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if len(flags) else float("nan")
 
 
 def _best_hits_at_locations(

@@ -1,0 +1,217 @@
+"""Where the time of `saetrack annotate` goes, beside what the arithmetic alone would take.
+
+    python benchmarks/annotate.py chrI.fa --model ID --genes sacCer3.gff3.gz --motifs fungi \
+        --out benchmarks/results/2026-11-21-cpu.json
+
+Runs the whole command in a fresh process for each number of threads, one after the
+other, then once more under a profiler with one thread for the shares of each part.
+Seconds of CPU do not depend on what else the machine does; seconds on the clock do.
+"""
+
+import argparse
+import cProfile
+import json
+import platform
+import pstats
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from annotations.provenance import environment, peak_memory_bytes
+from workers.annotate import Request, annotate_file
+from workers.sae import CHUNK_ROWS
+
+PARTS = {
+    "language model": ("paired_tree.py", "activations"),
+    "dictionary: product": ("~", "<built-in method torch.addmm>"),
+    "dictionary: gate": ("sae.py", "_active"),
+    "pack": ("pipeline.py", "_packed"),
+    "sort and unpack": ("packed.py", "unpack"),
+    "stretches": ("stretches.py", "to_stretches"),
+    "write activations": ("activations.py", "write_stretches"),
+    "find peaks": ("peaks.py", "find_peaks"),
+    "keep top peaks": ("peaks.py", "keep_top"),
+    "statistics": ("statistics.py", "of"),
+    "all of run_shard": ("pipeline.py", "run_shard"),
+}
+"""Parts of encoding: the file and the function whose cumulative time is taken."""
+
+
+def main() -> None:
+    """Run the benchmark and write its record."""
+    args = arguments()
+    if args.child:
+        found = child(args, threads=args.threads[0], profiled=args.profiled)
+        sys.stdout.write(json.dumps(found))
+        return
+    runs = [spawn(args, threads=threads, profiled=False) for threads in args.threads]
+    profile = spawn(args, threads=1, profiled=True)
+    one = runs[0]
+    limits = products(profile["d_in"], profile["d_sae"])
+    rows = profile["bases"] * 2
+    flops = 2.0 * profile["d_in"] * profile["d_sae"] * rows
+    record = {
+        "benchmark": "annotate",
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": shlex.join(["python", *sys.argv]),
+        "revision": output("git", "rev-parse", "HEAD"),
+        "uncommitted_changes": bool(output("git", "status", "--porcelain", "-uno")),
+        "machine": {"cpu": cpu_name(), "load_average": load_average(), **environment()},
+        "sequence": {"file": args.fasta.name, "bases": profile["bases"]},
+        "runs": runs,
+        "speedup_of_threads": {
+            str(run["threads"]): round(one["encode_seconds"] / run["encode_seconds"], 2)
+            for run in runs
+        },
+        "encode_cpu_seconds": profile["parts"],
+        "encode_shares": {
+            name: round(seconds / profile["parts"]["all of run_shard"], 3)
+            for name, seconds in profile["parts"].items()
+        },
+        "limit": {
+            "gigaflops_per_second": limits,
+            "dictionary_gigaflop": round(flops / 1e9, 1),
+            "dictionary_seconds_at_that_rate": round(flops / 1e9 / limits["product"], 2),
+        },
+    }
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    if args.out is None:
+        sys.stdout.write(text)
+    else:
+        args.out.write_text(text, encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("fasta", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--genes", type=Path)
+    parser.add_argument("--motifs", default="none")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--profiled", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def spawn(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str, Any]:
+    """Measure in a process of its own, so that memory and caches are its own."""
+    command = [sys.executable, __file__, str(args.fasta), "--model", args.model, "--child"]
+    command += ["--motifs", args.motifs, "--threads", str(threads)]
+    command += [] if args.genes is None else ["--genes", str(args.genes)]
+    command += ["--profiled"] if profiled else []
+    found: dict[str, Any] = json.loads(output(*command))
+    return found
+
+
+def child(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str, Any]:
+    """One run of the command: times of its stages, and of its parts where profiled."""
+    marks: list[tuple[str, float, float]] = []
+
+    def mark(what: str, done: int = 0, total: int = 0) -> None:
+        if not marks or marks[-1][0] != what:
+            marks.append((what, time.monotonic(), time.process_time()))
+
+    profile = cProfile.Profile(time.process_time)
+    with tempfile.TemporaryDirectory() as scratch:
+        request = Request(
+            sequences=args.fasta,
+            out=Path(scratch) / "out",
+            genes=args.genes,
+            motifs=args.motifs,
+            model=args.model,
+            threads=threads,
+        )
+        if profiled:
+            profile.enable()
+        summary = annotate_file(request, on_progress=mark)
+        profile.disable()
+        mark("end")
+        size = sum(p.stat().st_size for p in request.out.rglob("*") if p.is_file())
+    stages = {
+        name: {"seconds": round(later[1] - start, 2), "cpu_seconds": round(later[2] - cpu, 2)}
+        for (name, start, cpu), later in pairwise(marks)
+    }
+    bases = sum(contig.length for contig in summary.contigs)
+    encode = stages["encoding"]["seconds"]
+    return {
+        "threads": threads,
+        "bases": bases,
+        "d_in": summary.dictionary.d_in,
+        "d_sae": summary.dictionary.d_sae,
+        "stages": stages,
+        "seconds": round(marks[-1][1] - marks[0][1], 2),
+        "cpu_seconds": round(marks[-1][2] - marks[0][2], 2),
+        "encode_seconds": encode,
+        "bases_per_second": round(bases / encode, 0),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "result_bytes": size,
+        "parts": parts_of(profile) if profiled else None,
+    }
+
+
+def parts_of(profile: cProfile.Profile) -> dict[str, float]:
+    """Cumulative CPU seconds of each of `PARTS`; a file is known by its name."""
+    found = dict.fromkeys(PARTS, 0.0)
+    stats: dict[tuple[str, int, str], Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    for (file, _, function), numbers in stats.items():
+        for name, wanted in PARTS.items():
+            if (Path(file).name, function) == wanted or (file, function) == wanted:
+                found[name] += numbers[3]
+    return {name: round(seconds, 2) for name, seconds in found.items()}
+
+
+def products(d_in: int, d_sae: int) -> dict[str, float]:
+    """Rate of matrix products on one thread: the dictionary's, and a large square one."""
+    torch.set_num_threads(1)
+    rows = CHUNK_ROWS["cpu"]
+    x, w, b = torch.randn(rows, d_in), torch.randn(d_in, d_sae), torch.randn(d_sae)
+    out, square = torch.empty(rows, d_sae), torch.randn(2048, 2048)
+    taken = fastest(lambda: torch.addmm(b, x, w, out=out))
+    whole = fastest(lambda: square @ square)
+    return {
+        "product": round(2 * rows * d_in * d_sae / taken / 1e9, 1),
+        "square 2048": round(2 * 2048**3 / whole / 1e9, 1),
+    }
+
+
+def fastest(work: Callable[[], object], repeats: int = 20) -> float:
+    """CPU seconds of the fastest of some repeats."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def output(*command: str) -> str:
+    """What a command prints."""
+    run = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return run.stdout.strip()
+
+
+def load_average() -> float:
+    """Processes that wanted to run in the last minute; times on the clock depend on them."""
+    return float(Path("/proc/loadavg").read_text().split()[0])
+
+
+def cpu_name() -> str:
+    """Name of the processor and number of its cores."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0] if names else platform.processor()}"
+
+
+if __name__ == "__main__":
+    main()
