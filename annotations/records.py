@@ -93,6 +93,11 @@ class RecordBuilder:
                 "or its header holds control characters (a carriage return in the middle of a "
                 "line is one)"
             )
+        if name.split() != [name]:
+            raise FormatError(
+                f"the name of record {len(self.records) + 1} holds white space that is neither "
+                "space nor tab (a no-break space is one), which tracks cannot carry; rename it"
+            )
         if name in self._names:
             raise FormatError(
                 f"the name {name!r} is used by two records; names (up to the first space) must "

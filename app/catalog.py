@@ -88,10 +88,12 @@ class TfAnswer(NamedTuple):
     test: dict[str, Any]
     """Whether motifs were tested at the peaks of this run, and if not, why."""
     atlas: dict[str, Any] | None
-    """Where the atlas comes from, if it was asked; else None."""
+    """Where the atlas comes from; None if the dictionary has none for the taxon."""
     features: list[dict[str, Any]]
     """Rows with rank, source ("run" or "atlas"), feature, strand, matrix_id, motif_name, q,
     log2_enrichment and further evidence; then what the feature did in this run."""
+    atlas_features: list[dict[str, Any]]
+    """What the atlas knows besides, where `features` is this run's own test; else empty."""
 
 
 def parse_feature(result: Result, text: str) -> int:
@@ -205,8 +207,9 @@ def motif_test(result: Result) -> dict[str, Any]:
 def tf_features(result: Result, query: str, *, max_q: float, limit: int) -> TfAnswer:
     """Features that match a transcription factor.
 
-    Where this run's own sequences carried a test, the answer is that test. Where they
-    did not, it is what the dictionary's atlas knows, marked as such.
+    Where this run's own sequences carried a test, the answer is that test, and what the
+    dictionary's atlas knows stands beside it. Where they did not, it is what the atlas
+    knows, marked as such.
 
     Parameters
     ----------
@@ -227,7 +230,7 @@ def tf_features(result: Result, query: str, *, max_q: float, limit: int) -> TfAn
         If the run looked for no motifs and its dictionary has no atlas.
     """
     test = motif_test(result)
-    atlas = None if test["tested"] else _atlas(result)
+    atlas = _atlas(result)
     taxon, release = result.options.taxon, result.options.release
     if taxon is None and atlas is not None:
         taxon, release = atlas.about.taxon, str(atlas.about.release)
@@ -238,22 +241,31 @@ def tf_features(result: Result, query: str, *, max_q: float, limit: int) -> TfAn
         )
     resolution = resolve_tf(load_motifs(taxon, release), query)
     wanted = [motif.matrix_id for motif in resolution.motifs]
-    if test["tested"]:
-        table = result.table("matches", filters=pc.field("matrix_id").isin(wanted))
-    elif atlas is not None and atlas.about.taxon == taxon:
-        table = atlas.matches_for(wanted)
-    else:
-        return TfAnswer(resolution, test, None, [])
+    known = atlas if atlas is not None and atlas.about.taxon == taxon else None
+
+    def ranked(table: pa.Table, source: str) -> list[dict[str, Any]]:
+        return _ranked(result, table, source, max_q=max_q, limit=limit)
+
+    from_atlas = [] if known is None else ranked(known.matches_for(wanted), "atlas")
+    card = None if known is None else known.card()
+    if not test["tested"]:
+        return TfAnswer(resolution, test, card, from_atlas, [])
+    table = result.table("matches", filters=pc.field("matrix_id").isin(wanted))
+    return TfAnswer(resolution, test, card, ranked(table, "run"), from_atlas)
+
+
+def _ranked(
+    result: Result, table: pa.Table, source: str, *, max_q: float, limit: int
+) -> list[dict[str, Any]]:
+    """Matches by q, with what their features did in this run."""
     table = table.filter(pc.less_equal(table.column("q"), max_q))
     table = table.sort_by([("q", "ascending"), ("p", "ascending"), ("feature", "ascending")])
     rows = json_rows(table.slice(0, min(limit, TF_ROWS)), result.names)
     here = _rows_by_feature(result, [row["feature"] for row in rows])
-    source = "run" if test["tested"] else "atlas"
-    ranked = [
+    return [
         {"rank": rank, "source": source, **row, "here": here.get((row["feature"], row["strand"]))}
         for rank, row in enumerate(rows, start=1)
     ]
-    return TfAnswer(resolution, test, None if atlas is None else atlas.card(), ranked)
 
 
 def _atlas(result: Result) -> Atlas | None:

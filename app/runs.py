@@ -226,10 +226,10 @@ def _read_token(token: str) -> tuple[float, str]:
     try:
         padded = token + "=" * (-len(token) % 4)
         created_at, run_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if not isinstance(run_id, str):
+        if not (isinstance(run_id, str) and run_id.isascii() and isinstance(created_at, float)):
             raise TypeError
-        return float(created_at), run_id
-    except (binascii.Error, ValueError, TypeError):
+        return created_at, run_id
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise OptionError(
             "page_token must be the next_page_token of the page before; leave it out for the first"
         ) from None

@@ -268,10 +268,13 @@ class TfFeatures(BaseModel):
     motifs: list[MotifView]
     motif_test: MotifTest
     atlas: dict[str, Any] | None = Field(
-        description="Where the atlas comes from, if this run had no test of its own."
+        description="Where the atlas comes from; null if there is none for the taxon."
     )
     max_q: float
     features: list[TfFeature]
+    atlas_features: list[TfFeature] = Field(
+        description="What the atlas knows besides, where `features` is this run's own test."
+    )
 
 
 class ModelView(BaseModel):

@@ -27,7 +27,7 @@ from app.models import (
     Shard,
     State,
 )
-from app.storage import StoredFile, manifest_to_json
+from app.storage import StoredFile, manifest_from_json, manifest_to_json
 
 
 def claim(session: Session, shard_id: int, owner: str, settings: Settings) -> ClaimedShard | None:
@@ -240,6 +240,13 @@ def give_back(session: Session, claimed: ClaimedShard) -> bool:
         False if the shard was no longer the worker's; then nothing is recorded.
     """
     return changed(session, update(Shard).where(_is_held(claimed)).values(returned()))
+
+
+def is_handed_in(session: Session, claimed: ClaimedShard) -> bool:
+    """Whether the files that this claim stored are the shard's results: then they are kept."""
+    results = session.scalar(select(Shard.results).where(Shard.id == claimed.id)) or {}
+    folder = f"{claimed.prefix}/"
+    return any(file.key.startswith(folder) for file in manifest_from_json(results).values())
 
 
 def returned() -> dict[str, Any]:

@@ -10,7 +10,6 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -24,6 +23,9 @@ MAX_KEY = 500
 
 CHUNK = 1 << 20
 """Bytes copied at once."""
+
+DELETE_ROUNDS = 3
+"""Times a folder is deleted that others may still be writing to."""
 
 
 class StoredFile(NamedTuple):
@@ -188,10 +190,21 @@ class LocalStorage:
                 yield path.relative_to(self._root).as_posix()
 
     def delete_prefix(self, prefix: str) -> None:
-        """Delete everything under a folder; nothing happens if there is nothing."""
+        """Delete everything under a folder; nothing happens if there is nothing.
+
+        Raises
+        ------
+        OSError
+            If something there cannot be deleted.
+        """
         folder = self.path(prefix)
-        with suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+        # a worker may delete or write there at the same time: one file that is gone, or one
+        # that is new, must not leave the others behind
+        for _ in range(DELETE_ROUNDS):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                return
+        shutil.rmtree(folder)
 
     def local_path(self, file: StoredFile) -> Path:
         """The stored file itself, checked for its size; `verify` checks its content.

@@ -217,7 +217,7 @@ def computation_parameters(
             "context": card.context,
             "dtype": card.dtype,
         },
-        "atlas": None if atlas is None else _folder_digest(atlas),
+        "atlas": atlas_digest(atlas),
         "options": options.to_json(),
     }
 
@@ -226,6 +226,14 @@ def parameters_digest(parameters: dict[str, Any]) -> str:
     """SHA-256 of JSON values in one canonical spelling."""
     text = json.dumps(parameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def atlas_digest(folder: Path | None) -> str | None:
+    """SHA-256 over the names and hashes of an atlas's files; None where there is no atlas."""
+    if folder is None:
+        return None
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return parameters_digest(files)
 
 
 def _store_inputs(
@@ -301,12 +309,6 @@ def _table_digest(table: pa.Table) -> str:
     for values in columns:
         digest.update(json.dumps(values, separators=(",", ":"), allow_nan=False).encode())
     return digest.hexdigest()
-
-
-def _folder_digest(folder: Path) -> str:
-    """SHA-256 over names and hashes of the files of a folder."""
-    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    return parameters_digest(files)
 
 
 def _shown(text: str | None, what: str) -> str | None:

@@ -89,7 +89,9 @@ def _genes(table: pa.Table, contig: int, start: int, end: int) -> list[str]:
     )
     out = ['<text x="8" y="60">genes</text>']
     heights = {"gene": (55, 2, "#999"), "exon": (51, 10, "#bbb"), "CDS": (48, 16, "#444")}
-    for row in here.to_pylist():
+    # Thin parts first, so that the coding ones lie on top.
+    drawn = sorted(here.to_pylist(), key=lambda row: heights.get(row["kind"], (0, 0))[1])
+    for row in drawn:
         first, last = max(row["start"], start), min(row["end"], end)
         x, width = _x(first, start, end), _x(last, start, end) - _x(first, start, end)
         if row["kind"] in heights:

@@ -75,6 +75,7 @@ def answer_tf(folder: Path, tf: str, *, limit: int) -> dict[str, Any]:
         JSON values: how the name was understood (query, match_type, motifs, release, taxon), the
         power of the test (test), how many listed features have q at most `significant_q`
         (significant), and the features by q, those above it too: they are evidence, not matches.
+        Where the features are the run's own, what the atlas knows stands in atlas_features.
 
     Raises
     ------
@@ -95,4 +96,6 @@ def answer_tf(folder: Path, tf: str, *, limit: int) -> dict[str, Any]:
         "significant_q": SIGNIFICANT_Q,
         "significant": sum(row["q"] <= SIGNIFICANT_Q for row in found.features),
         "features": found.features,
+        "atlas": found.atlas,
+        "atlas_features": [r for r in found.atlas_features if r["q"] <= SIGNIFICANT_Q],
     }

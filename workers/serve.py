@@ -230,9 +230,14 @@ def _supervise(settings: Settings, engine: Engine, say: Callable[[str], None]) -
 
     def bury(name: str, *, stopped: bool) -> None:
         """Free what a worker held that is no more."""
-        with transaction(engine) as session:
-            release(session, name, stopped=stopped)
-            living = live_workers(session, settings)
+        try:
+            with transaction(engine) as session:
+                release(session, name, stopped=stopped)
+                living = live_workers(session, settings)
+        except SQLAlchemyError as error:
+            # its leases end by themselves, only later
+            say(f"cannot free the work of a worker that ended: {type(error).__name__}")
+            return
         clear_scratch(settings, living=living)
 
     try:

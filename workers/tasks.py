@@ -23,15 +23,24 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from annotations.cards import DictionaryCard, find_cards
-from annotations.errors import SaetrackError, StorageError, ToolError, WeightsError
+from annotations.errors import (
+    FormatError,
+    OptionError,
+    SaetrackError,
+    StorageError,
+    ToolError,
+    UnknownNameError,
+    WeightsError,
+)
 from annotations.genes import skipped_entries
 from app.broker import TASK_RUN_SHARD
 from app.claims import ClaimedShard
 from app.config import Settings
 from app.database import transaction
 from app.models import State
-from app.shards import claim, fail, finish, give_back, renew
+from app.shards import claim, fail, finish, give_back, is_handed_in, renew
 from app.storage import LocalStorage
+from app.submissions import atlas_digest
 from workers.device import choose_device, describe_device, is_out_of_memory
 from workers.merge import merge
 from workers.pipeline import Canceled, run_shard
@@ -70,7 +79,7 @@ def verdict(error: Exception) -> Verdict:
     Returns
     -------
     verdict : Verdict
-        The message is for the user: it holds no sequence and no path of this machine.
+        The message is for the user: it holds no sequence.
     """
     if isinstance(error, OUR_FAULT):
         return Verdict(error.code, str(error), not isinstance(error, WeightsError), "SYSTEM_ERROR")
@@ -235,7 +244,11 @@ class ShardRunner:
         if not held:
             self._drop(claimed)
         elif claimed.kind == "merge":
-            self.storage.delete_prefix(f"computations/{claimed.computation_id}/shards")
+            try:
+                self.storage.delete_prefix(f"computations/{claimed.computation_id}/shards")
+            except OSError:
+                # the run is complete: what is left goes with it
+                log.exception("files of shards of %s are left", claimed.computation_id)
         return held
 
     def _encode(self, claimed: ClaimedShard, lease: Lease, out: Path) -> None:
@@ -255,7 +268,12 @@ class ShardRunner:
     def _merge(self, claimed: ClaimedShard, lease: Lease, out: Path) -> None:
         """The result of the whole computation."""
         card = self._card(claimed)
-        cards = find_cards(self.roots)
+        atlas = find_cards(self.roots).atlas(card)
+        if atlas_digest(atlas) != claimed.parameters["atlas"]:
+            raise WeightsError(
+                f"the atlas of dictionary {card.id!r} is not the one that was here when the run "
+                "was submitted; submit the run again"
+            )
         genes = None
         if "genes.parquet" in claimed.inputs:
             genes = pq.read_table(self._input(claimed, "genes.parquet"))
@@ -270,7 +288,7 @@ class ShardRunner:
             claimed.options,
             out,
             genes=genes,
-            atlas=cards.atlas(card),
+            atlas=atlas,
             made_by={
                 "device": describe_device(choose_device(self.settings.device)),
                 "annotation_skipped": None if genes is None else skipped_entries(genes),
@@ -289,7 +307,15 @@ class ShardRunner:
 
     def _card(self, claimed: ClaimedShard) -> DictionaryCard:
         """The card of the shard's dictionary, which must be the one the run was made for."""
-        card = find_cards(self.roots).dictionary(claimed.dictionary_id)
+        try:
+            card = find_cards(self.roots).dictionary(claimed.dictionary_id)
+        except (FormatError, OptionError, UnknownNameError) as error:
+            # the fault of this installation, and its paths are not for the user
+            log.exception("the cards of the models cannot be read")
+            raise WeightsError(
+                f"dictionary {claimed.dictionary_id!r} cannot be opened: a models folder or a card "
+                "of this installation is missing or not valid; the worker's log says which"
+            ) from error
         wanted = claimed.parameters["dictionary"]["sha256"]
         if card.sha256 != wanted:
             raise WeightsError(
@@ -309,18 +335,25 @@ class ShardRunner:
     def _fail(self, claimed: ClaimedShard, error: Exception) -> None:
         """Record an error and delete what the attempt stored."""
         log.error("shard %s failed, attempt %s", claimed.id, claimed.attempt, exc_info=error)
-        self._drop(claimed)
         answer = verdict(error)
+        message = answer.message
+        for folder in (*self.roots, self.settings.data_dir):
+            # where things are on this machine is not for the user
+            message = message.replace(f"{folder}/", "")
         with transaction(self.engine) as session:
-            fail(
+            held = fail(
                 session,
                 claimed,
                 code=answer.code,
-                message=answer.message,
+                message=message,
                 retryable=answer.retryable,
                 settings=self.settings,
                 state=answer.state,
             )
+            # an error may come after the shard was handed in, with these very files
+            unwanted = held or not is_handed_in(session, claimed)
+        if unwanted:
+            self._drop(claimed)
 
 
 def register(app: Celery, runner: ShardRunner) -> None:

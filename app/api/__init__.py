@@ -9,6 +9,7 @@ from flask import Response, current_app, send_file
 from sqlalchemy import Engine
 
 from annotations.cards import Cards, find_cards
+from annotations.errors import FormatError, OptionError, WeightsError
 from annotations.options import RunOptions
 from app.auth import owner
 from app.catalog import Result
@@ -31,8 +32,17 @@ class Services:
     storage: Storage
 
     def cards(self) -> Cards:
-        """Models and dictionaries of this installation, as they are now."""
-        return find_cards(self.settings.model_roots)
+        """Models and dictionaries of this installation, as they are now.
+
+        Raises
+        ------
+        WeightsError
+            If a models folder is missing or a card is not valid: no fault of the request.
+        """
+        try:
+            return find_cards(self.settings.model_roots)
+        except (FormatError, OptionError) as error:
+            raise WeightsError("the models of this installation cannot be read") from error
 
 
 def services() -> Services:

@@ -32,4 +32,5 @@ def list_tf_features(path: TfPath, query: TfQuery) -> dict[str, Any]:
         "atlas": answer.atlas,
         "max_q": query.max_q,
         "features": answer.features,
+        "atlas_features": answer.atlas_features,
     }

@@ -177,6 +177,7 @@ REFUSED = {
     "zip": (b"PK\x03\x04rest", "zip data"),
     "old line ends": (b">a\rACGT\r>b\rACGT\r", "control characters"),
     "stray carriage return": (b">a x\rACGT\nACGT\n", "control characters"),
+    "no-break space in name": (b">a\xc2\xa0b\nACGT\n", "record 1 holds white space"),
     "long header": (b">" + b"a" * 70_000 + b"\nACGT\n", "header line is longer"),
     "long name": (b">" + b"a" * 2_000 + b"\nACGT\n", "longer than 1000 characters"),
     "truncated gzip": (gzip.compress(TWO)[:-9], "is cut"),

@@ -54,7 +54,9 @@ def make_atlas(folder: Path) -> Path:
 def test_a_test_of_the_runs_own_comes_before_the_atlas(tmp_path: Path) -> None:
     answer = tf_features(make_result(tmp_path, tested=True), "REB1", max_q=0.05, limit=10)
     assert [(row["feature"], row["source"]) for row in answer.features] == [(1, "run")]
-    assert answer.atlas is None
+    assert answer.atlas is not None
+    known = [(row["rank"], row["feature"], row["source"]) for row in answer.atlas_features]
+    assert known == [(1, 2, "atlas"), (2, 3, "atlas")]
 
 
 def test_a_feature_with_rows_but_no_active_base_is_silent(tmp_path: Path) -> None:
@@ -76,6 +78,7 @@ def test_the_atlas_answers_where_there_was_no_test(taxon: str | None, tmp_path: 
         (1, 2, "atlas"),
         (2, 3, "atlas"),
     ]
+    assert answer.atlas_features == []
     # what the features did in this run stands beside: 2 was active, 3 was not
     assert [row["here"] and row["here"]["max"] for row in answer.features] == [8.0, None]
     assert answer.atlas is not None

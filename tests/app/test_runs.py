@@ -347,7 +347,7 @@ def test_runs_are_listed_newest_first_in_pages(
     assert [created[run_id] for run_id in found] == sorted(created.values(), reverse=True)
 
 
-@pytest.mark.parametrize("token", ["", "x", "!!", "bnVsbA", "WzEsMl0", "é"])
+@pytest.mark.parametrize("token", ["", "x", "!!", "bnVsbA", "WzEsMl0", "é", "WzEuMCwiXHVkODAwIl0"])
 def test_a_made_up_page_token_is_refused(token: str, engine: Engine) -> None:
     with reading(engine) as session, pytest.raises(OptionError, match="page_token"):
         list_runs(session, "local", limit=2, page_token=token)

@@ -82,6 +82,27 @@ def test_a_folder_is_deleted_with_all_in_it(storage: LocalStorage, source: Path)
     assert [storage.exists(key) for key in ("a/1", "a/b/2", "ab/3")] == [False, False, True]
 
 
+def test_what_others_delete_or_write_at_the_same_time_leaves_nothing_behind(
+    storage: LocalStorage, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        storage.put_file(f"a/{number}", source)
+    real = os.unlink
+    meddled: list[object] = []
+
+    def meddle(path: object, **options: object) -> None:
+        if not meddled:
+            meddled.append(path)
+            (storage.path("a") / "late").write_bytes(b"new")
+            real(path, **options)  # type: ignore[arg-type, call-overload]
+        real(path, **options)  # type: ignore[arg-type, call-overload]
+
+    monkeypatch.setattr("os.unlink", meddle)
+    storage.delete_prefix("a")
+    assert meddled
+    assert not storage.path("a").exists()
+
+
 @pytest.mark.parametrize(
     "key",
     ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".hidden", "a/.b", "a\\b", "a\0b",

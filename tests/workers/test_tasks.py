@@ -208,6 +208,76 @@ def test_other_weights_than_the_run_was_made_for_are_refused(here, tmp_path):
     assert "has other weights here" in computation.error_message
 
 
+def test_a_broken_card_is_the_installations_fault_and_shows_no_path(here, tmp_path):
+    run_id = here.submit(800)
+    other = make_tiny_models(tmp_path / "broken")
+    next(other.glob("*/model.json")).write_text("{")
+    here.work(here.runner(roots=[other]))
+    state, computation = here.computation(run_id)
+    assert (state, computation.error_code) == ("SYSTEM_ERROR", "weights-error")
+    assert "cannot be opened" in computation.error_message
+    assert str(tmp_path) not in computation.error_message
+
+
+def test_messages_show_no_path_of_the_installation(here, monkeypatch):
+    run_id = here.submit(800)
+
+    def refuse(*args, **options):
+        raise WeightsError(f"{here.roots[0] / 'tree' / 'x.safetensors'} is missing")
+
+    monkeypatch.setattr(tasks, "run_shard", refuse)
+    here.work(here.runner())
+    assert here.computation(run_id)[1].error_message == "tree/x.safetensors is missing"
+
+
+def test_an_atlas_that_came_after_the_submission_is_not_used(here, tmp_path):
+    run_id = here.submit(800)
+    other = make_tiny_models(tmp_path / "with-atlas")
+    folder = next(other.glob("*/*/dictionary.json")).parent / "atlas"
+    folder.mkdir()
+    (folder / "atlas.json").write_text("{}")
+    here.work(here.runner(roots=[other]))
+    state, computation = here.computation(run_id)
+    assert state == "SYSTEM_ERROR"
+    assert "the atlas of dictionary" in computation.error_message
+
+
+def test_an_error_after_the_result_was_handed_in_deletes_nothing(here, monkeypatch):
+    run_id = here.submit(800)
+    real = tasks.finish
+
+    def finish_then_fail(session, claimed, manifest):
+        held = real(session, claimed, manifest)
+        if claimed.kind == "merge":
+            session.commit()
+            raise OSError(5, "Input/output error")
+        return held
+
+    monkeypatch.setattr(tasks, "finish", finish_then_fail)
+    here.work(here.runner())
+    state, computation = here.computation(run_id)
+    assert state == "COMPLETE"
+    for file in computation.results.values():
+        assert here.storage.exists(file["key"])
+
+
+def test_files_of_shards_that_cannot_be_deleted_do_no_harm(here, monkeypatch):
+    run_id = here.submit(800)
+    real = here.storage.delete_prefix
+
+    def refuse(prefix):
+        if prefix.endswith("/shards"):
+            raise OSError(39, "Directory not empty")
+        real(prefix)
+
+    monkeypatch.setattr(here.storage, "delete_prefix", refuse)
+    here.work(here.runner())
+    state, computation = here.computation(run_id)
+    assert state == "COMPLETE"
+    for file in computation.results.values():
+        assert here.storage.exists(file["key"])
+
+
 def test_a_process_that_is_to_stop_gives_its_shard_back(here):
     here.submit(800)
     (first,) = here.shard_ids()

@@ -34,8 +34,6 @@ def query(folder: Path, tf: str, limit: int, as_json: bool) -> None:
 
 def _print(answer: dict[str, Any]) -> None:
     """Print an answer for people."""
-    from workers.commands.summary import print_table
-
     matrices = ", ".join(f"{m['name']} {m['matrix_id']}" for m in answer["motifs"][:6])
     more = ", ..." if len(answer["motifs"]) > 6 else ""
     click.echo(
@@ -49,21 +47,33 @@ def _print(answer: dict[str, Any]) -> None:
             click.echo("what follows is known from the atlas of the dictionary, another genome:")
     if not answer["significant"]:
         click.echo(f"none at q <= {answer['significant_q']:g}" + ("; the nearest:" if rows else ""))
-    if rows:
+    _print_rows(rows)
+    if answer["atlas_features"]:
         click.echo()
-        print_table(
-            ["feature", "motif", "peaks", "hits", "expected", "log2 enr.", "q", "offset"],
+        click.echo(f"known from the atlas of the dictionary ({answer['atlas']['genome']}):")
+        _print_rows(answer["atlas_features"])
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print features that match, or nothing."""
+    from workers.commands.summary import print_table
+
+    if not rows:
+        return
+    click.echo()
+    print_table(
+        ["feature", "motif", "peaks", "hits", "expected", "log2 enr.", "q", "offset"],
+        [
             [
-                [
-                    f"{row['feature']}{row['strand']}",
-                    f"{row['motif_name']} {row['matrix_id']}",
-                    str(row["peaks"]),
-                    str(row["hits"]),
-                    f"{row['expected']:.2f}",
-                    "-" if row["log2_enrichment"] is None else f"{row['log2_enrichment']:.2f}",
-                    f"{row['q']:.2g}",
-                    "-" if row["offset"] is None else f"{row['offset']:+d}",
-                ]
-                for row in rows
-            ],
-        )
+                f"{row['feature']}{row['strand']}",
+                f"{row['motif_name']} {row['matrix_id']}",
+                str(row["peaks"]),
+                str(row["hits"]),
+                f"{row['expected']:.2f}",
+                "-" if row["log2_enrichment"] is None else f"{row['log2_enrichment']:.2f}",
+                f"{row['q']:.2g}",
+                "-" if row["offset"] is None else f"{row['offset']:+d}",
+            ]
+            for row in rows
+        ],
+    )
