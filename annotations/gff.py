@@ -79,8 +79,8 @@ def _gff3_attributes(text: str, number: int) -> dict[str, str]:
     """
     if "=" not in text and text.strip() not in {"", "."}:
         raise FormatError(
-            f"annotation line {number}: an attribute of GFF3 is written key=value, one of "
-            f"{len(text)} characters is not"
+            f"annotation line {number}: an attribute of GFF3 is written key=value, but the "
+            f"{len(text)} characters of the ninth column hold no '='"
         )
     return {
         key: value if key == "Parent" else unquote(value)

@@ -30,7 +30,7 @@ from annotations.types import Contig
 from annotations.windows import plan_shards
 from workers.commands.places import settings_from_environment
 from workers.device import choose_device, describe_device
-from workers.export import export
+from workers.export import SIGNAL_FOLDER, export
 from workers.merge import MergeResult, merge
 from workers.pipeline import run_shard
 from workers.registry import open_dictionary
@@ -296,12 +296,17 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _move_into(source: Path, out: Path) -> list[str]:
-    """Move the files of a finished result to their folder; returns their names, sorted."""
+    """Move the files of a finished result to their folder; returns their names, sorted.
+
+    Signals of an earlier result there are deleted: they may be of another sequence.
+    """
     names = sorted(
         path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()
     )
     if not names:
         raise FormatError("the result has no files")
+    for earlier in (out / SIGNAL_FOLDER).glob("f[0-9]*.bw"):
+        earlier.unlink()
     for name in names:
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)

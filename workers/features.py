@@ -39,7 +39,7 @@ def feature_table(
     Parameters
     ----------
     features : Table of `annotations.peaks.FEATURES_SCHEMA`
-        One row per feature and strand that was active.
+        One row per feature and strand that was scanned, the silent ones too.
     peaks : LabelledPeaks
         The top peaks and what stands there.
     matches : Table of `annotations.enrichment.MATCHES_SCHEMA`

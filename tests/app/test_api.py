@@ -339,6 +339,15 @@ def test_models_are_listed(client: FlaskClient) -> None:
     assert answer["dictionaries"][0]["figures"] is None
 
 
+def test_a_broken_card_is_the_servers_fault_and_shows_no_path(
+    client: FlaskClient, settings: Settings
+) -> None:
+    next(settings.models_dirs[0].glob("*/model.json")).write_text("{")
+    for answer in (client.get("/v1/models"), client.post("/v1/runs", data=b">a\nACGT\n")):
+        assert answer.status_code == 500
+        assert str(settings.models_dirs[0]) not in answer.get_data(as_text=True)
+
+
 def test_the_service_describes_itself(client: FlaskClient, settings: Settings) -> None:
     info = client.get("/service-info").get_json()
     # required by GA4GH service-info 1.0.0

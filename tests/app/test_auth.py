@@ -39,7 +39,13 @@ def test_a_trusted_network_has_any_name(network_app: Flask) -> None:
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("https://evil.example", 403), ("null", 403), ("http://localhost", 404), (None, 404)],
+    [
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://[x", 403),
+        ("http://localhost", 404),
+        (None, 404),
+    ],
 )
 def test_another_sites_page_may_not_change_anything(
     origin: str | None, status: int, client: FlaskClient

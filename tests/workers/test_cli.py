@@ -281,12 +281,15 @@ def test_force_replaces_the_files_and_keeps_the_others(place, tmp_path):
     out = tmp_path / "o"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
+    (out / "signal").mkdir()
+    (out / "signal" / "f7.either.bw").write_text("of another sequence")
     assert cli.run(["annotate", str(place / "in.fa"), "--out", str(out), "--top", "0"]) == 2
-    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "signal"]
     again = ["annotate", str(place / "in.fa"), "--out", str(out), "--top", "0", "--force"]
     assert cli.run(again) == 0
     assert (out / "notes.txt").read_text() == "mine"
     assert (out / "features.tsv").is_file()
+    assert list((out / "signal").iterdir()) == []
 
 
 def test_help_is_fast_because_torch_is_not_loaded():
