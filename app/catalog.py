@@ -241,7 +241,9 @@ def tf_features(result: Result, query: str, *, max_q: float, limit: int) -> TfAn
         )
     resolution = resolve_tf(load_motifs(taxon, release), query)
     wanted = [motif.matrix_id for motif in resolution.motifs]
-    known = atlas if atlas is not None and atlas.about.taxon == taxon else None
+    known = atlas
+    if atlas is not None and (atlas.about.taxon, atlas.about.release) != (taxon, release):
+        known = None
 
     def ranked(table: pa.Table, source: str) -> list[dict[str, Any]]:
         return _ranked(result, table, source, max_q=max_q, limit=limit)

@@ -11,6 +11,7 @@ import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -180,6 +181,10 @@ def create_run(
     return CreatedRun(run_id, True, False)
 
 
+RESULT_SOFTWARE = ("pyjaspar", "memelite")
+"""Packages whose version decides motifs and hits: pyjaspar carries JASPAR's releases."""
+
+
 def computation_parameters(
     found: Sequence[Contig],
     genes: pa.Table | None,
@@ -219,6 +224,7 @@ def computation_parameters(
         },
         "atlas": atlas_digest(atlas),
         "options": options.to_json(),
+        "software": {name: metadata.version(name) for name in RESULT_SOFTWARE},
     }
 
 
