@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import FrameType
 
 from celery import Celery
@@ -35,6 +36,9 @@ from app.dispatch import due, fail_exhausted, live_workers, release
 from workers.celery_app import worker_name
 from workers.commands.places import as_variable
 from workers.startup import check_installation, clear_scratch, clear_uploads, only_server
+
+CODE = Path(__file__).resolve().parents[1]
+"""Folder of the packages that the children import."""
 
 TICK_SECONDS = 0.2
 """How often the children are looked after."""
@@ -87,6 +91,7 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603 - our own command line
             self.command(self.name),
             env=dict(self.environment),
+            cwd=CODE,  # gunicorn imports from its folder first: not from the user's
             stdin=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
             start_new_session=True,  # Ctrl-C goes to the supervisor, which stops the children
@@ -329,6 +334,7 @@ def web_command(settings: Settings) -> list[str]:
     """Command line of the web process."""
     return [
         sys.executable,
+        "-P",
         "-m",
         "gunicorn",
         "app.factory:create_app()",
@@ -345,7 +351,7 @@ def web_command(settings: Settings) -> list[str]:
 
 def worker_command(name: str) -> list[str]:
     """Command line of the worker."""
-    return [sys.executable, "-m", "workers.cli", "worker", f"--name={name}"]
+    return [sys.executable, "-P", "-m", "workers.cli", "worker", f"--name={name}"]
 
 
 def _wait_until_ready(web: Child, settings: Settings, stop: threading.Event) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from annotations.errors import OptionError
 from app.config import Settings
-from app.database import make_engine, reading
+from app.database import make_engine, reading, upgrade
 from app.models import Shard
 from tests.workers.factories import make_tiny_models
 from tests.workers.test_pipeline import random_sequence
@@ -29,7 +29,9 @@ from workers.serve import (
     child_environment,
     free_port,
     stop_children,
+    web_command,
     where_it_is,
+    worker_command,
 )
 
 ACTIVE = ("QUEUED", "INITIALIZING", "RUNNING")
@@ -121,6 +123,24 @@ def test_a_child_that_does_not_listen_is_killed(monkeypatch, tmp_path):
         time.sleep(0.02)
     assert not stop_children([child])
     assert child.process.returncode == -signal.SIGKILL
+
+
+def test_children_import_our_code_and_not_what_lies_in_the_users_folder(tmp_path, monkeypatch):
+    """Gunicorn puts its working folder first among those it imports from."""
+    for name in ("app", "workers", "celery"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.make_folders()
+    engine = make_engine(settings)
+    upgrade(engine)
+    engine.dispose()
+    environment = child_environment(settings)
+    for command in ([*web_command(settings), "--check-config"], [*worker_command("x"), "--help"]):
+        child = Child("it", lambda _, line=command: line, environment, print)
+        child.start()
+        assert child.process is not None
+        assert child.process.wait(60) == 0, command
 
 
 def test_celerys_exit_code_0_means_stop(monkeypatch):
