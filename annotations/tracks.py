@@ -327,6 +327,48 @@ def bed_fields(peaks: pa.Table, names: Sequence[str]) -> pa.Table:
     return pa.table(fields)
 
 
+def write_genes_bed(genes: pa.Table, names: Sequence[str], path: Path) -> None:
+    """Write the parts of genes as BED6, sorted as ``LC_ALL=C sort -k1,1 -k2,2n`` does.
+
+    The name is the kind and the gene, such as ``exon:REB1``, written as labels of peaks are.
+
+    Parameters
+    ----------
+    genes : Table of `annotations.genes.GENES_SCHEMA`
+        In any order.
+    names : sequence of str
+        Names of the contigs of the submission, in order.
+    path : Path
+        Made or replaced, whole or not at all; its folder exists.
+
+    Raises
+    ------
+    CoordinateError
+        If a part's contig has no name.
+    FormatError
+        If a name is empty, doubled or holds white space.
+    """
+    _check_names(names)
+    _check_contigs(genes, len(names))
+    rows = with_contig_names(genes, names)
+    label = pc.binary_join_element_wise(rows["kind"], rows["name"], ":", null_handling="skip")
+    strand = {1: "+", -1: "-", 0: "."}
+    lines = sorted(
+        (contig.encode(), start, end, text, strand[sign])
+        for contig, start, end, text, sign in zip(
+            rows["contig"].to_pylist(),
+            rows["start"].to_pylist(),
+            rows["end"].to_pylist(),
+            _labels(label).to_pylist(),
+            rows["strand"].to_pylist(),
+            strict=True,
+        )
+    )
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for contig, start, end, text, sign in lines:
+            stream.write(f"{contig.decode()}\t{start}\t{end}\t{text}\t0\t{sign}\n")
+
+
 def _scores(peaks: pa.Table) -> pa.Array:
     """Values from 0 to 1000, as shares of the largest value of the feature."""
     if not peaks.num_rows:

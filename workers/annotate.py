@@ -25,7 +25,7 @@ from annotations.options import RunOptions, Strands
 from annotations.provenance import peak_memory_bytes
 from annotations.ranking import active_features
 from annotations.sequences import contigs, read_sequences, write_fasta
-from annotations.tracks import MAX_TRACK_CONTIGS
+from annotations.tracks import MAX_TRACK_CONTIGS, write_genes_bed
 from annotations.types import Contig
 from annotations.windows import plan_shards
 from workers.commands.places import settings_from_environment
@@ -200,6 +200,8 @@ def annotate_file(
         chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[:top]
         chosen = list(dict.fromkeys([*request.signal, *chosen]))
         export(result_folder, found, features=chosen, both=options.strands == "both")
+        if genes is not None:
+            write_genes_bed(genes, [contig.name for contig in found], result_folder / "genes.bed")
         files = _move_into(result_folder, request.out)
     seconds |= {
         "merge": round(merged_at - encoded_at, 3),

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from annotations.activations import ACTIVATIONS_SCHEMA, as_stored, to_stretches
 from annotations.errors import CoordinateError, FormatError, LimitError, OptionError, StorageError
 from annotations.peaks import PEAKS_SCHEMA
-from annotations.tracks import LABEL_LENGTH, peaks_bed, write_bigwig, write_peaks_bed
+from annotations.tracks import (
+    LABEL_LENGTH,
+    peaks_bed,
+    write_bigwig,
+    write_genes_bed,
+    write_peaks_bed,
+)
 from tests.annotations.activation_cases import LENGTH, activations, row_lists, rows
 
 few = settings(max_examples=25, deadline=None)
@@ -207,3 +213,23 @@ def test_a_track_of_too_many_contigs_is_refused_and_a_part_of_them_is_not(tmp_pa
     write_bigwig(tmp_path / "some.bw", table, names, lengths, contigs=[1, 2])
     with pyBigWig.open(str(tmp_path / "some.bw")) as file:
         assert file.chroms() == {"b": 10, "c": 10}
+
+
+def test_genes_become_bed_lines_in_order(tmp_path):
+    genes = pa.table(
+        {
+            "contig": pa.array([1, 0, 0], pa.uint32()),
+            "start": pa.array([5, 9, 2], pa.int64()),
+            "end": pa.array([8, 12, 4], pa.int64()),
+            "strand": pa.array([1, -1, 0], pa.int8()),
+            "kind": ["exon", "CDS", "region"],
+            "name": ["REB1", "my gene", None],
+            "transcript": ["t", "t", None],
+        }
+    )
+    write_genes_bed(genes, ["chrB", "chrA"], tmp_path / "genes.bed")
+    assert (tmp_path / "genes.bed").read_text().splitlines() == [
+        "chrA\t5\t8\texon:REB1\t0\t+",
+        "chrB\t2\t4\tregion\t0\t.",
+        "chrB\t9\t12\tCDS:my_gene\t0\t-",
+    ]

@@ -79,6 +79,7 @@ def test_the_folder_holds_every_file(result):
         "contigs.tsv",
         "features.parquet",
         "features.tsv",
+        "genes.bed",
         "matches.parquet",
         "matches.tsv",
         "peaks.bed",
