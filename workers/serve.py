@@ -46,7 +46,7 @@ TICK_SECONDS = 0.2
 DISPATCH_SECONDS = 1.0
 """How often shards that are due get a message."""
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 """How long the web process may take to answer for the first time."""
 
 STOP_SECONDS = 20.0
