@@ -37,6 +37,7 @@ from annotations.stretches import (
     from_stretches,
     join_touching,
     stretch_sizes,
+    stretch_values,
     to_stretches,
 )
 from annotations.tables import check_columns, column, replacing
@@ -45,7 +46,6 @@ __all__ = [
     "ACTIVATIONS_SCHEMA",
     "LARGEST_VALUE",
     "Activations",
-    "active_windows",
     "as_stored",
     "check",
     "concatenate",
@@ -57,8 +57,10 @@ __all__ = [
     "row_index",
     "select",
     "sort",
+    "stretch_groups",
     "stretch_sizes",
     "to_stretches",
+    "window_maxima",
     "write_stretches",
 ]
 
@@ -187,12 +189,12 @@ def read_feature(
     return table
 
 
-def active_windows(
+def window_maxima(
     path: Path,
     windows: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
     n_features: int,
 ) -> scipy.sparse.csr_matrix:
-    """In which windows each feature is active at one base or more, on each strand.
+    """The largest activation of each feature in each window, on each strand.
 
     Reads one row group at a time.
 
@@ -207,8 +209,9 @@ def active_windows(
 
     Returns
     -------
-    active : csr_matrix of bool, shape (n, 2 * n_features)
-        Column ``2 * feature`` is strand +, the next one strand -, as in `row_index`.
+    maxima : csr_matrix of float32, shape (n, 2 * n_features)
+        Nothing is stored where a feature is silent. Column ``2 * feature`` is strand +, the next
+        one strand -, as in `row_index`.
 
     Raises
     ------
@@ -222,38 +225,73 @@ def active_windows(
         raise CoordinateError("windows must not be empty and must start at 0 or above")
     # sorted by start; the largest end so far bounds where a stretch can still overlap
     order = np.lexsort((start, contig))
-    starts = locus_index(contig[order], start[order])
-    ends = locus_index(contig[order], end[order])
+    starts = locus_index(contig[order], start[order]).astype(np.int64)
+    ends = locus_index(contig[order], end[order]).astype(np.int64)
     ends_so_far = np.maximum.accumulate(ends) if len(ends) else ends
-    rows, columns = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-    metadata = _metadata(path)
-    for table in _row_groups(path, metadata, range(metadata.num_row_groups)):
-        stretch_start = column(table, "start")
-        stretch_contig = column(table, "contig")
+    size = max(1, len(order))
+    found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]] = []
+    # a feature's stretches may lie in several row groups: its cells wait until the next row
+    waiting = np.empty(0, np.int64), np.empty(0, np.float32)
+    for table in stretch_groups(path):
         feature_row = row_index(column(table, "feature"), column(table, "strand"))
         if len(feature_row) and int(feature_row.max()) >= 2 * n_features:
             raise StorageError(
                 f"{path.name} holds feature {int(feature_row.max()) // 2}, but the dictionary has "
                 f"{n_features} features; give the dictionary it was computed with"
             )
-        first_base = locus_index(stretch_contig, stretch_start)
-        past_base = locus_index(stretch_contig, stretch_start + stretch_sizes(table))
-        low = np.searchsorted(ends_so_far, first_base, side="right")
-        high = np.searchsorted(starts, past_base, side="left")
-        counts = np.maximum(high - low, 0)
-        pair_of = np.repeat(np.arange(len(counts)), counts)
-        window = np.arange(len(pair_of)) - np.repeat(np.cumsum(counts) - counts - low, counts)
-        overlaps = ends[window] > first_base[pair_of]
-        pairs = np.sort(feature_row[pair_of[overlaps]] * len(order) + order[window[overlaps]])
-        pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # np.unique hashes: ten times slower here
-        rows.append((pairs % max(1, len(order))).astype(np.int32))
-        columns.append((pairs // max(1, len(order))).astype(np.int32))
-    row, col = np.concatenate(rows), np.concatenate(columns)
-    active = scipy.sparse.csr_matrix(
-        (np.ones(len(row), dtype=bool), (row, col)), shape=(len(order), 2 * n_features)
-    )
-    active.sum_duplicates()
-    return active
+        first = locus_index(column(table, "contig"), column(table, "start")).astype(np.int64)
+        past = first + stretch_sizes(table)
+        low = np.searchsorted(ends_so_far, first, side="right")
+        counts = np.maximum(np.searchsorted(starts, past, side="left") - low, 0)
+        stretch = np.repeat(np.arange(len(counts)), counts)
+        window = np.arange(len(stretch)) - np.repeat(np.cumsum(counts) - counts - low, counts)
+        overlaps = ends[window] > first[stretch]
+        stretch, window = stretch[overlaps], window[overlaps]
+        offset = np.cumsum(past - first) - past  # where the values of a stretch are, less its place
+        from_base = np.maximum(starts[window], first[stretch]) + offset[stretch]
+        to_base = np.minimum(ends[window], past[stretch]) + offset[stretch]
+        values = np.append(stretch_values(table).astype(np.float32), np.float32(0))
+        both = np.stack([from_base, to_base], axis=1).ravel()
+        largest = np.maximum.reduceat(values, both)[::2] if len(both) else values[:0]
+        cell = feature_row[stretch].astype(np.int64) * size + order[window]
+        cell, largest = _largest_of_each(
+            np.concatenate([waiting[0], cell]), np.concatenate([waiting[1], largest])
+        )
+        done = np.searchsorted(cell, int(feature_row.max(initial=0)) * size)
+        waiting = cell[done:], largest[done:]
+        found.append(_cells(cell[:done], largest[:done], size))
+    found.append(_cells(*waiting, size))
+    row, col, value = (np.concatenate(values) for values in zip(*found, strict=True))
+    return scipy.sparse.csr_matrix((value, (row, col)), shape=(len(order), 2 * n_features))
+
+
+def _largest_of_each(
+    cell: NDArray[np.int64], value: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Each cell once, sorted, with the largest of its values."""
+    order = np.argsort(cell, kind="stable")
+    cell, value = cell[order], value[order]
+    first = np.flatnonzero(np.diff(cell, prepend=-1))
+    return cell[first], np.maximum.reduceat(value, first) if len(first) else value
+
+
+def _cells(
+    cell: NDArray[np.int64], value: NDArray[np.float32], windows: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Window, feature row and value of each cell."""
+    return (cell % windows).astype(np.int32), (cell // windows).astype(np.int32), value
+
+
+def stretch_groups(path: Path) -> Iterator[pa.Table]:
+    """All stretches of a file in order, one row group at a time.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, cut or not one of `write_stretches`.
+    """
+    metadata = _metadata(path)
+    return _row_groups(path, metadata, range(metadata.num_row_groups))
 
 
 def _writer(path: Path) -> pq.ParquetWriter:

@@ -1,7 +1,7 @@
 """Cards of language models and dictionaries: what the weights are, without the weights.
 
     <root>/<model id>/model.json
-    <root>/<model id>/<weights file>
+    <root>/<model id>/<weights file>, and a tokenizer's file where there is one
     <root>/<model id>/<dictionary id>/dictionary.json
     <root>/<model id>/<dictionary id>/cfg.json, sae_weights.safetensors     (a sae-lens folder)
     <root>/<model id>/<dictionary id>/atlas/                                (optional)
@@ -22,15 +22,27 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hint
 
 from annotations.errors import FormatError, OptionError, UnknownNameError
 
-ARCHITECTURES = ("paired_tree", "hyenadna")
+ARCHITECTURES = ("paired_tree", "hyenadna", "stripedhyena2", "huggingface")
 """Architectures a model card may name; `workers.language_models.loading` loads each."""
 
-GATES = ("jumprelu",)
-"""Gates a dictionary card may name: a feature is active where it exceeds its own threshold."""
+GATES = ("jumprelu", "topk", "batch_topk")
+"""Gates a dictionary card may name: a feature is active where it exceeds its own threshold;
+where it is among the k largest of its base; or, for parity with published figures alone, where
+it is among the k * L largest of its window of L bases, which makes what is active depend on
+where windows begin."""
+
+DTYPES = ("float32", "bfloat16")
+"""Number formats a language model is computed in; dictionaries are computed in float32."""
+
+TOKENIZATIONS = ("base", "kmer", "overlapping_kmer", "bpe")
+"""How a model cuts DNA: into bases; into k-mers that follow each other; into the k-mers that
+begin at each base; into words of a learnt vocabulary. Only the first gives a value to each
+base; those of the others are spread over the bases of their tokens."""
 
 MODEL_FILE = "model.json"
 DICTIONARY_FILE = "dictionary.json"
 SAE_WEIGHTS = "sae_weights.safetensors"
+CODER_CONFIG = "cfg.json"
 ATLAS_FOLDER = "atlas"
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -62,12 +74,21 @@ class ModelCard:
     """Bases of left context that a base's activations need."""
     max_length: int | None = None
     """Most bases in one window; None where the architecture sets no limit."""
-    nt_per_token: int = 1
-    """Bases in a token; only 1 gives an honest single-nucleotide track."""
+    nt_per_token: float = 1
+    """Bases in a token, on average where that varies."""
+    tokenization: str = "base"
+    """One of `TOKENIZATIONS`."""
     causal: bool = True
     """Whether a base's activations depend on it and on what precedes it alone."""
     alphabet: str = "ACGTN"
     """What the model tells apart, in the order of the base codes."""
+    official_name: str | None = None
+    """Name of the official release whose weights these are; dictionaries made for one release
+    are refused on others."""
+    files: dict[str, str] | None = None
+    """sha256 of the other files in the card's folder that the model needs, by name."""
+    canary: dict[str, Any] | None = None
+    """A sequence and activations it must give (see `workers.canary.write_model_canary`)."""
     licence: str
     """SPDX name or a sentence."""
     source: str
@@ -90,6 +111,11 @@ class ModelCard:
         _check_id(self.id)
         _check_sha256("sha256", self.sha256)
         _check_choice("architecture", self.architecture, ARCHITECTURES)
+        _check_tokens(self.tokenization, self.nt_per_token)
+        for name, sha256 in (self.files or {}).items():
+            _check_sha256(f"files[{name!r}]", sha256)
+            if Path(name).name != name:
+                raise FormatError(f"files must name files in the card's folder, got {name!r}")
         if Path(self.weights).name != self.weights or not self.weights.endswith(".safetensors"):
             raise FormatError(
                 f"weights must name a .safetensors file in the card's folder, got {self.weights!r}"
@@ -123,6 +149,17 @@ class DictionaryCard:
     """Features active at a base on average, as trained; None where that is not known."""
     gate: str = "jumprelu"
     """One of `GATES`."""
+    calibration: dict[str, Any] | None = None
+    """How its threshold was found on reference sequence (see `workers.calibration`); None where
+    it came with the weights."""
+    site: str | None = None
+    """The tap as its makers call it, such as ``blocks.26``."""
+    nt_per_token: float = 1
+    """Bases in a token of the model; beyond 1, a token's activations stand at each of its bases."""
+    tokenization: str = "base"
+    """How the model cuts DNA, one of `TOKENIZATIONS`; the same as on the model's card."""
+    published_labels: dict[str, str] | None = None
+    """What others published of features, by index: cited, not checked here."""
     sha256: str
     """Of `sae_weights.safetensors`, in lower-case hexadecimal."""
     stride: int
@@ -130,7 +167,7 @@ class DictionaryCard:
     context: int
     """Bases of left context each window reads besides."""
     dtype: str = "float32"
-    """Number format of the computation."""
+    """Number format the language model is computed in, one of `DTYPES`."""
     licence: str
     """SPDX name or a sentence."""
     source: str
@@ -146,6 +183,19 @@ class DictionaryCard:
     training: dict[str, Any] | None = None
     """How it was trained."""
 
+    @property
+    def resolution(self) -> str:
+        """How fine its activations are, in words for people; to stand beside every track."""
+        if self.tokenization == "base":
+            return "one value for each base"
+        if self.tokenization == "overlapping_kmer":
+            return (
+                f"tokens of {self.nt_per_token:g} bases that begin at each base; a base has the "
+                "mean over the tokens that hold it"
+            )
+        size = f"{self.nt_per_token:g} bases" + " on average" * (self.tokenization == "bpe")
+        return f"one value for each token of {size}, written at all of its bases"
+
     def __post_init__(self) -> None:
         """Refuse values no dictionary can have.
 
@@ -159,7 +209,10 @@ class DictionaryCard:
         _check_sha256("sha256", self.sha256)
         _check_sha256("model_sha256", self.model_sha256)
         _check_choice("gate", self.gate, GATES)
-        _check_choice("dtype", self.dtype, ("float32",))
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_tokens(self.tokenization, self.nt_per_token)
+        if self.gate != "jumprelu" and self.k is None:
+            raise FormatError(f"a dictionary with the gate {self.gate} needs k, got none")
         if min(self.d_in, self.d_sae, self.stride) < 1 or min(self.context, self.layer) < 0:
             raise FormatError(
                 "d_in, d_sae and stride must be at least 1, context and layer at least 0, got "
@@ -222,6 +275,12 @@ class Cards(NamedTuple):
     def folder(self, card: ModelCard | DictionaryCard) -> Path:
         """Folder that holds the card and its weights."""
         return self.folders[_folder_key(card)]
+
+    def has_weights(self, card: DictionaryCard) -> bool:
+        """Whether the weights of a dictionary and of its model are here; an atlas needs none."""
+        model = self.models[card.model_id]
+        files = (self.folder(card) / SAE_WEIGHTS, self.folder(model) / model.weights)
+        return all(path.is_file() for path in files)
 
     def atlas(self, card: DictionaryCard) -> Path | None:
         """Folder of the dictionary's atlas, or None where it has none."""
@@ -379,6 +438,21 @@ def _check_home(card: DictionaryCard, path: Path, models: dict[str, ModelCard]) 
         raise FormatError(
             f"the card {path} was made for weights {card.model_sha256[:12]}… of model {home!r}, "
             f"whose card says {models[home].sha256[:12]}…; a dictionary reads one set of weights"
+        )
+    model = models[home]
+    if (card.tokenization, card.nt_per_token) != (model.tokenization, model.nt_per_token):
+        raise FormatError(
+            f"the card {path} says {card.nt_per_token:g} bases to a token ({card.tokenization}), "
+            f"but that of model {home!r} says {model.nt_per_token:g} ({model.tokenization})"
+        )
+
+
+def _check_tokens(tokenization: str, nt_per_token: float) -> None:
+    _check_choice("tokenization", tokenization, TOKENIZATIONS)
+    if (nt_per_token == 1) != (tokenization == "base"):
+        raise FormatError(
+            f"nt_per_token is 1 for the tokenization 'base' and above 1 for any other, got "
+            f"{nt_per_token:g} for {tokenization!r}"
         )
 
 

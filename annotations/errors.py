@@ -6,6 +6,7 @@ SaetrackError
  |- OptionError       an option has a value that is not allowed         (also ValueError)
  |- LimitError        an input is larger than this installation takes   (also ValueError)
  |- UnknownNameError  no motif, model, feature or run has this name     (also LookupError)
+ |   '- AmbiguousNameError  several have it; the error carries them
  |- StateError        the thing is not in a state that allows this      (also RuntimeError)
  |- WeightsError      weights do not fit their card or their format     (also ValueError)
  |- StorageError      a stored file is missing, cut or altered          (also OSError)
@@ -15,7 +16,8 @@ A message says what is wrong, what was given, what is allowed and the way out.
 It is shown to users as it stands, so it never holds sequence.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 
 class SaetrackError(Exception):
@@ -53,6 +55,28 @@ class UnknownNameError(SaetrackError, LookupError):
     """No motif, model, feature or run has this name."""
 
     code = "unknown-name"
+
+
+class Candidate(NamedTuple):
+    """One of the things that an ambiguous name may mean."""
+
+    name: str
+    """To be asked for instead."""
+    meaning: str
+    """What it is, for people; empty if nothing is known."""
+    matrix_ids: tuple[str, ...]
+    """Its matrices."""
+
+
+class AmbiguousNameError(UnknownNameError):
+    """A name stands for several things, and none is picked."""
+
+    code = "ambiguous-name"
+
+    def __init__(self, message: str, candidates: Sequence[Candidate]) -> None:
+        """Say what is ambiguous, and what may be meant."""
+        super().__init__(message)
+        self.candidates = tuple(candidates)
 
 
 class StateError(SaetrackError, RuntimeError):

@@ -48,6 +48,7 @@ class Silence(NamedTuple):
             (np.ones(len(gc)), (np.arange(len(gc)), gc)), shape=(len(gc), width + 1)
         )
         active = sparse.csr_array(activity, dtype=bool).T.tocsr()
+        active.eliminate_zeros()
         silent = strata.sum(axis=0) - (active.astype(np.float64) @ strata).toarray()
         grid = np.arange(width + 1) / width
         kernel = np.exp(-0.5 * ((grid[:, None] - grid) / GC_SD) ** 2)

@@ -52,12 +52,13 @@ Sorted by contig, start, motif, then + before -. A palindrome hits on both stran
 
 _CHUNK: Final = 2**21
 _CANDIDATES: Final = 2_000_000
-_LOOSE_STEPS: Final = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
+_LOOSE_STEPS: Final = (1.2e-5, 1.2e-4, 3e-4, 1.2e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
+"""Most motifs need slightly more than the p aimed at, which is mostly a power of ten."""
 _BIN: Final = 100
 """memelite's table has bins of 0.1 bit."""
 _UNIFORM: Final = (0.25, 0.25, 0.25, 0.25)
 
-_engine = threading.Lock()
+ENGINE: Final = threading.Lock()
 """numba's default thread pool aborts the process if two threads enter it at once."""
 
 
@@ -113,6 +114,22 @@ def log_odds(counts: NDArray[np.float64], background: NDArray[np.float64]) -> ND
         np.int64
     )
     return matrix
+
+
+def information_content(motif: Motif) -> float:
+    """Bits by which a motif's columns differ from equal bases, with the pseudocount of `log_odds`.
+
+    Parameters
+    ----------
+    motif : Motif
+
+    Returns
+    -------
+    bits : float
+        Sum over columns of 2 + sum(share * log2(share)); no small-sample correction.
+    """
+    share = (motif.counts + PSEUDOCOUNT / 4) / (motif.counts.sum(axis=0) + PSEUDOCOUNT)
+    return float(2 * motif.width + (share * np.log2(share)).sum())
 
 
 def motif_thresholds(
@@ -320,22 +337,22 @@ def _scan_chunk(
     for loose, places in _batches(limits, len(codes)):
         # memelite takes log2(probability / 0.25): what it is given makes that our log-odds.
         given = {str(i): 0.25 * np.exp2(limits[i].matrix / MILLIBITS) for i in places}
-        with _engine:
+        with ENGINE:
             frames = fimo(given, one_hot, eps=0.0, threshold=loose)
-        for place, frame in zip(places, frames, strict=True):
-            if not len(frame):
-                continue
-            start = frame["start"].to_numpy(dtype=np.int64)
-            score = np.rint(MILLIBITS * frame["score"].to_numpy(dtype=np.float64)).astype(np.int32)
-            width = limits[place].matrix.shape[1]
-            kept = (score >= limits[place].score) & (start < owned)
-            kept &= unknown[start + width] == unknown[start]
-            yield _Found(
-                np.full(int(kept.sum()), place, dtype=np.uint32),
-                start[kept],
-                (frame["strand"] == "+").to_numpy(dtype=bool)[kept],
-                score[kept],
-            )
+        counts = [len(frame) for frame in frames]
+        if not any(counts):
+            continue
+        start, strand, score = (
+            np.concatenate([frame[name].to_numpy() for frame in frames if len(frame)])
+            for name in ("start", "strand", "score")
+        )
+        start, score = start.astype(np.int64), np.rint(MILLIBITS * score).astype(np.int32)
+        lowest = np.repeat([limits[place].score for place in places], counts)
+        kept = np.flatnonzero((score >= lowest) & (start < owned))
+        width = np.repeat([limits[place].matrix.shape[1] for place in places], counts)[kept]
+        kept = kept[unknown[start[kept] + width] == unknown[start[kept]]]
+        motif = np.repeat(np.array(places, dtype=np.uint32), counts)
+        yield _Found(motif[kept], start[kept], strand[kept] == "+", score[kept])
 
 
 def _batches(limits: dict[int, _Limit], length: int) -> Iterator[tuple[float, list[int]]]:
@@ -353,9 +370,10 @@ def _hits_table(
     found: Sequence[_Found], limits: dict[int, _Limit], offsets: NDArray[np.int64]
 ) -> pa.Table:
     motif, place, forward, score = (np.concatenate(column) for column in zip(*found, strict=True))
-    order = np.lexsort((~forward, motif, place))
-    motif, place, forward, score = motif[order], place[order], forward[order], score[order]
     known = 1 + max(limits, default=0)
+    # One key sorts several times faster than three; no two hits share it.
+    order = np.argsort((place * known + motif) * 2 + ~forward)
+    motif, place, forward, score = motif[order], place[order], forward[order], score[order]
     widths, attained = np.zeros(known, dtype=np.int64), np.zeros(known)
     for i, limit in limits.items():
         widths[i], attained[i] = limit.matrix.shape[1], limit.p

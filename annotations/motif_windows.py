@@ -35,14 +35,20 @@ class Corpus(NamedTuple):
     codes: NDArray[np.uint8]
     offsets: Ints
     """Where each contig starts; one more than there are contigs."""
-    unknown: Ints
+    unknown: NDArray[np.signedinteger]
     """Bases that are not ACGT before each place."""
-    gc: Ints
+    gc: NDArray[np.signedinteger]
     """G and C before each place."""
-    motif: Ints
+    motif: NDArray[np.int32]
     """Motif of each hit."""
     start: Ints
     end: Ints
+    score: NDArray[np.float32]
+    before: NDArray[np.signedinteger]
+    """Hits that start before each place."""
+    previous: Ints
+    """Start of the last hit of the same motif before each hit, -1 for the first; on both strands,
+    so that of two hits at one place one has the other before it."""
     motifs: int
     """Number of motifs, whether they occur or not."""
 
@@ -55,44 +61,64 @@ class Corpus(NamedTuple):
         shift = offsets[hits["contig"].to_numpy()]
         start = shift + hits["start"].to_numpy()
         order = np.argsort(start, kind="stable")
+        start, motif = start[order], hits["motif"].to_numpy()[order].astype(np.int32)
+        by_motif = np.argsort(motif, kind="stable")
+        same = np.diff(motif[by_motif], prepend=-1) == 0
+        previous = np.full(len(start), -1, dtype=np.int64)
+        previous[by_motif[same]] = start[by_motif[np.flatnonzero(same) - 1]]
+        before: NDArray[np.signedinteger] = np.zeros(
+            len(codes) + 1, dtype=np.int32 if len(start) < 2**31 else np.int64
+        )
+        np.cumsum(np.bincount(start, minlength=len(codes)), out=before[1:])
         return cls(
             codes=codes,
             offsets=offsets,
             unknown=running_count(codes > 3),
             gc=running_count((codes == 1) | (codes == 2)),
-            motif=hits["motif"].to_numpy().astype(np.int64)[order],
-            start=start[order],
+            motif=motif,
+            start=start,
             end=(shift + hits["end"].to_numpy())[order],
+            score=hits["score"].to_numpy()[order],
+            before=before,
+            previous=previous,
             motifs=motifs,
         )
 
     def gc_of(self, start: Ints, width: int) -> Ints:
         """G and C in the windows of `width` bases that start at these places."""
-        return self.gc[start + width] - self.gc[start]
+        return (self.gc[start + width] - self.gc[start]).astype(np.int64)
 
     def hits_in(self, start: Ints, width: int) -> tuple[Ints, Ints]:
         """Pairs (index of the window, index of the hit) of hits wholly inside windows."""
-        first = np.searchsorted(self.start, start)
-        counts = np.searchsorted(self.start, start + width) - first
+        first = self.before[start].astype(np.int64)
+        counts = self.before[start + width] - first
         window = np.repeat(np.arange(len(start)), counts)
         hit = np.arange(len(window)) + np.repeat(first - np.cumsum(counts) + counts, counts)
         inside = self.end[hit] <= start[window] + width
         return window[inside], hit[inside]
 
+    def first_hits_in(self, start: Ints, width: int) -> tuple[Ints, Ints]:
+        """As `hits_in`, but of the hits of one motif in a window only the first."""
+        window, hit = self.hits_in(start, width)
+        # The last hit before it is as wide: it lies in the window too if it starts there.
+        first = self.previous[hit] < start[window]
+        return window[first], hit[first]
+
     def motifs_in(self, start: Ints, width: int) -> sparse.csr_array:
         """Float64 array of shape (windows, motifs): 1 where a window holds a motif."""
-        window, hit = self.hits_in(start, width)
-        held = sparse.csr_array(
+        window, hit = self.first_hits_in(start, width)
+        return sparse.csr_array(
             (np.ones(len(hit)), (window, self.motif[hit])), shape=(len(start), self.motifs)
         )
-        held.sum_duplicates()
-        held.data[:] = 1.0
-        return held
 
 
-def running_count(true: NDArray[np.bool_]) -> Ints:
+def running_count(true: NDArray[np.bool_]) -> NDArray[np.signedinteger]:
     """How many are true before each place; one longer than its argument."""
-    return np.concatenate([[0], np.cumsum(true, dtype=np.int64)])
+    # A genome has one number per base here: half the bytes wherever they are enough.
+    dtype = np.int32 if len(true) < 2**31 else np.int64
+    count: NDArray[np.signedinteger] = np.zeros(len(true) + 1, dtype=dtype)
+    np.cumsum(true, dtype=dtype, out=count[1:])
+    return count
 
 
 def background_windows(

@@ -8,18 +8,18 @@ belongs in the digest of a computation.
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 
-from annotations.errors import OptionError
+from annotations.errors import OptionError, UnknownNameError
 from annotations.jaspar import RELEASES, TAXA
 from annotations.motif_scan import FLOOR_P, MOTIF_P
 
 Strands = Literal["both", "forward"]
 """The strands that are read: both, or the one the sequence is given on."""
 
-RESULT_SCHEMA = 1
+RESULT_SCHEMA = 2
 """Version of the result files; goes up when a column or a meaning changes."""
 
 MAX_PEAKS_PER_FEATURE = 1000
@@ -51,6 +51,10 @@ class RunOptions:
     seed: int = 0
     """Seed of the random background windows of the motif test."""
 
+    held_out: tuple[int, ...] = ()
+    """Contigs, by their index, that discovery does not see: what is found on the others is
+    tested once on these. Sorted, each once; made of names by `held_out_contigs`."""
+
     def __post_init__(self) -> None:
         """Check every field.
 
@@ -71,10 +75,16 @@ class RunOptions:
         _number("motif_p", self.motif_p, least=1e-8, most=FLOOR_P)
         _whole("peaks_per_feature", self.peaks_per_feature, least=1, most=MAX_PEAKS_PER_FEATURE)
         _whole("seed", self.seed, least=0, most=2**31 - 1)
+        if not isinstance(self.held_out, list | tuple):
+            raise OptionError(f"held_out must be a list of contigs, got {self.held_out!r}")
+        for contig in self.held_out:
+            _whole("each of held_out", contig, least=0, most=2**32 - 1)
+        # JSON has lists; a frozen object holds a tuple, and the digest must not know the order
+        object.__setattr__(self, "held_out", tuple(sorted(set(self.held_out))))
 
     def to_json(self) -> dict[str, object]:
         """Every field by its name, as JSON values."""
-        return asdict(self)
+        return {**asdict(self), "held_out": list(self.held_out)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "RunOptions":
@@ -106,6 +116,61 @@ class RunOptions:
             raise OptionError("the option 'dictionary' is missing; `saetrack models` lists them")
         # the fields check their own types: what JSON gives is not yet what they say
         return cls(**values)  # type: ignore[arg-type]
+
+
+def held_out_contigs(names: Sequence[str], contigs: Sequence[str]) -> tuple[int, ...]:
+    """Indices of the contigs that a user holds out by name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As the user named them; the names of the sequences, letter by letter.
+    contigs : sequence of str
+        Names of the contigs of the submission, in order.
+
+    Returns
+    -------
+    indices : tuple of int
+        Sorted, each once.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such contig; the message holds near names.
+    OptionError
+        If no contig is left to find anything on.
+
+    Examples
+    --------
+    >>> held_out_contigs(["chrIX"], ["chrI", "chrIX"])
+    (1,)
+    """
+    places = {name: index for index, name in enumerate(contigs)}
+    for name in names:
+        if name not in places:
+            near = difflib.get_close_matches(name, contigs, n=3)
+            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            shown = ", ".join([*contigs[:20], *(["..."] if len(contigs) > 20 else [])])
+            raise UnknownNameError(
+                f"held_out names {name[:100]!r}, which is not a contig of the sequences; {hint}"
+                f"the contigs are {shown}"
+            )
+    if names and set(names) == set(contigs):
+        raise OptionError(
+            "held_out names every contig of the sequences; leave at least one for discovery"
+        )
+    return tuple(sorted({places[name] for name in names}))
+
+
+def names_of(text: str) -> list[str]:
+    """Names in a comma-separated list, without the blanks about them.
+
+    Examples
+    --------
+    >>> names_of("chrIX, chrXIV")
+    ['chrIX', 'chrXIV']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _near(text: str, allowed: tuple[str, ...]) -> str:

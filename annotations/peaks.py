@@ -5,13 +5,17 @@
 A peak is an active base whose value is the largest within `RADIUS` bases on both sides,
 on the same feature, strand and contig; of equal values the leftmost is the peak. So two
 peaks of a feature are more than `RADIUS` bases apart, and whether a base is a peak depends
-on nothing further away than that.
+on nothing further away than that. Where a read begins, a model has seen next to nothing: its
+values there are the same in any record, and `with_context` leaves such peaks out.
+
+Contigs may be held out of discovery. The top peaks of either part are then kept apart, and
+ranked apart.
 
 Rows are sorted as in `annotations.active_bases`: by feature, strand (+ first), contig,
 position.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +46,7 @@ __all__ = [
     "keep_top",
     "local_maxima",
     "top_peaks",
+    "with_context",
 ]
 
 RADIUS = 25
@@ -64,7 +69,8 @@ PEAKS_SCHEMA = pa.schema(
 """One row per peak."""
 
 TOP_PEAKS_SCHEMA = PEAKS_SCHEMA.append(pa.field("rank", pa.int32(), nullable=False))
-"""The best peaks of each feature and strand; `rank` 1 is the largest value."""
+"""The best peaks of each feature and strand; `rank` 1 is the largest value, of those on
+held-out contigs and of those on the others."""
 
 
 def find_peaks(activations: Activations, owned: Sequence[Span]) -> pa.Table:
@@ -128,7 +134,35 @@ def local_maxima(ordered: Activations) -> NDArray[np.bool_]:
     return peak
 
 
-def top_peaks(peaks: Iterable[pa.Table], per_feature: int = PER_FEATURE) -> pa.Table:
+def with_context(peaks: pa.Table, lengths: Mapping[int, int]) -> pa.Table:
+    """The peaks that have at least `RADIUS` bases of their record before them, as they are read.
+
+    Parameters
+    ----------
+    peaks : Table of PEAKS_SCHEMA
+        In any order.
+    lengths : mapping of int to int
+        Bases of each contig that has a peak, by its index.
+
+    Returns
+    -------
+    peaks : Table of PEAKS_SCHEMA
+        On strand + those from base `RADIUS` on, on strand - those that far from the other end.
+    """
+    contig, position = column(peaks, "contig"), column(peaks, "position")
+    length = np.zeros(max(lengths, default=0) + 1, dtype=np.int64)
+    length[list(lengths)] = list(lengths.values())
+    forward = column(peaks, "strand") > 0
+    read = np.where(forward, position, length[contig] - 1 - position)
+    return peaks.filter(pa.array(read >= RADIUS))
+
+
+def top_peaks(
+    peaks: Iterable[pa.Table],
+    per_feature: int = PER_FEATURE,
+    *,
+    held_out: Collection[int] = (),
+) -> pa.Table:
     """The largest peaks of each feature and strand, with their ranks.
 
     Parameters
@@ -137,11 +171,14 @@ def top_peaks(peaks: Iterable[pa.Table], per_feature: int = PER_FEATURE) -> pa.T
         Those of every shard; read one after the other, so a generator keeps memory small.
     per_feature : int
         Peaks to keep for each feature and strand; at least 1.
+    held_out : collection of int
+        Contigs held out of discovery: so many peaks are kept of these, and as many of the others.
 
     Returns
     -------
     top : Table of TOP_PEAKS_SCHEMA
-        Sorted by feature, strand (+ first), rank. Equal values rank by contig, position.
+        Sorted by feature, strand (+ first), part (held-out contigs last), rank. Equal values rank
+        by contig, position.
 
     Raises
     ------
@@ -152,25 +189,24 @@ def top_peaks(peaks: Iterable[pa.Table], per_feature: int = PER_FEATURE) -> pa.T
     """
     _check_number(per_feature)
     top = TOP_PEAKS_SCHEMA.empty_table()
-    least = np.empty(0, dtype=np.float32)  # value that a peak of each row must reach
+    least = np.empty(0, dtype=np.float32)  # value that a peak of each row and part must reach
     pending: list[pa.Table] = []
     for table in peaks:
         check_columns(table, PEAKS_SCHEMA, what="a table of peaks")
-        row = row_index(column(table, "feature"), column(table, "strand"))
+        row = _row_and_part(table, held_out)
         needed = int(row.max(initial=-1)) + 1 - len(least)
         least = np.concatenate([least, np.zeros(max(0, needed), dtype=np.float32)])
         kept = column(table, "value") >= least[row]
         pending.append(table.select(PEAKS_SCHEMA.names).filter(pa.array(kept)))
         if sum(part.num_rows for part in pending) > max(_PENDING_ROWS, top.num_rows):
-            top = _ranked(top, pending, per_feature)
+            top = _ranked(top, pending, per_feature, held_out)
             last = column(top, "rank") == per_feature
-            full = row_index(column(top, "feature")[last], column(top, "strand")[last])
-            least[full] = column(top, "value")[last]
+            least[_row_and_part(top, held_out)[last]] = column(top, "value")[last]
             pending = []
-    return _ranked(top, pending, per_feature)
+    return _ranked(top, pending, per_feature, held_out)
 
 
-def keep_top(peaks: pa.Table, per_feature: int) -> pa.Table:
+def keep_top(peaks: pa.Table, per_feature: int, *, held_out: Collection[int] = ()) -> pa.Table:
     """The rows of a table that `top_peaks` would keep of it alone, in the order they had.
 
     The top peaks of a whole are among the top peaks of its parts.
@@ -181,6 +217,8 @@ def keep_top(peaks: pa.Table, per_feature: int) -> pa.Table:
         In any order.
     per_feature : int
         Peaks to keep for each feature and strand; at least 1.
+    held_out : collection of int
+        As in `top_peaks`.
 
     Returns
     -------
@@ -195,7 +233,7 @@ def keep_top(peaks: pa.Table, per_feature: int) -> pa.Table:
     """
     _check_number(per_feature)
     check_columns(peaks, PEAKS_SCHEMA, what="a table of peaks")
-    order, rank = _ranks(peaks)
+    order, rank = _ranks(peaks, held_out)
     return peaks.take(pa.array(np.sort(order[rank <= per_feature]))).combine_chunks()
 
 
@@ -204,11 +242,13 @@ def _check_number(per_feature: int) -> None:
         raise ValueError(f"per_feature must be at least 1, got {per_feature}")
 
 
-def _ranked(top: pa.Table, parts: Sequence[pa.Table], per_feature: int) -> pa.Table:
+def _ranked(
+    top: pa.Table, parts: Sequence[pa.Table], per_feature: int, held_out: Collection[int]
+) -> pa.Table:
     """The first `per_feature` peaks of each feature and strand by value."""
     tables = [table.select(PEAKS_SCHEMA.names).cast(PEAKS_SCHEMA) for table in (top, *parts)]
     peaks = pa.concat_tables(tables).combine_chunks()
-    order, rank = _ranks(peaks)
+    order, rank = _ranks(peaks, held_out)
     kept = rank <= per_feature
     top = peaks.take(pa.array(order[kept])).combine_chunks()
     return top.append_column(
@@ -216,9 +256,17 @@ def _ranked(top: pa.Table, parts: Sequence[pa.Table], per_feature: int) -> pa.Ta
     ).cast(TOP_PEAKS_SCHEMA)
 
 
-def _ranks(peaks: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices that sort by row, then value from the largest, contig, position; and the ranks."""
+def _row_and_part(peaks: pa.Table, held_out: Collection[int]) -> NDArray[np.int64]:
+    """Twice the row of each peak, and 1 more on a contig that is held out."""
     row = row_index(column(peaks, "feature"), column(peaks, "strand"))
+    return 2 * row + np.isin(column(peaks, "contig"), list(held_out))
+
+
+def _ranks(
+    peaks: pa.Table, held_out: Collection[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices that sort by row, part, value from the largest, contig, position; and the ranks."""
+    row = _row_and_part(peaks, held_out)
     order = sorting_order(row, locus_index(column(peaks, "contig"), column(peaks, "position")))
     # the bits of floats above 0 are in the order of the floats
     value = np.ascontiguousarray(column(peaks, "value")).view(np.uint32)

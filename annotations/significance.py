@@ -1,10 +1,19 @@
 """Tests of counts against an expectation, on arrays; no knowledge of motifs or genomes."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, betaln, gammaln
 
 Floats = NDArray[np.float64]
+
+SIGNIFICANT_Q: Final = 0.05
+"""A thing is claimed at or below this false discovery rate; the one place that says so."""
+ENRICHED_LOG2: Final = 1.0
+"""An enrichment is claimed from twice the expected count on, however small its q."""
+
+_STEP: Final = 1_000_000
 
 
 def binomial_tail(hits: Floats, n: Floats, expected: Floats) -> Floats:
@@ -69,8 +78,32 @@ def benjamini_hochberg(p: Floats, tested: int) -> Floats:
     q : ndarray of float64, shape (m,)
         Benjamini and Hochberg (1995), step up.
     """
-    order = np.argsort(p)
-    stepped = p[order] * tested / np.arange(1, len(p) + 1)
-    q = np.empty(len(p))
-    q[order] = np.minimum(np.minimum.accumulate(stepped[::-1])[::-1], 1.0)
+    return family_q(p, p.copy(), tested)
+
+
+def family_q(chosen: Floats, family: Floats, tested: int) -> Floats:
+    """False discovery rates of some p-values of a family too large to be copied.
+
+    Parameters
+    ----------
+    chosen : ndarray of float64, shape (m,)
+        Each is in `family` as well.
+    family : ndarray of float64, shape (n,)
+        Used up: what it holds afterwards means nothing.
+    tested : int
+        Size of the family, at least n; the p-values that are not given are 1.
+
+    Returns
+    -------
+    q : ndarray of float64, shape (m,)
+        As `benjamini_hochberg` of the family.
+    """
+    family.sort()
+    place = np.searchsorted(family, chosen)
+    for first in range(0, len(family), _STEP):
+        part = family[first : first + _STEP]
+        part *= tested / np.arange(first + 1, first + 1 + len(part))
+    np.minimum.accumulate(family[::-1], out=family[::-1])
+    # Equal p-values share the q of the last of them, which the step up has carried to the first.
+    q: Floats = np.minimum(family[place], 1.0)
     return q

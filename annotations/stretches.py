@@ -121,7 +121,7 @@ def from_stretches(table: pa.Table) -> Activations:
         strand=np.repeat(column(table, "strand"), sizes),
         contig=np.repeat(column(table, "contig"), sizes),
         position=np.repeat(column(table, "start"), sizes) + within,
-        value=_stretch_values(table).astype(np.float32),
+        value=stretch_values(table).astype(np.float32),
     )
 
 
@@ -176,7 +176,7 @@ def join_touching(table: pa.Table) -> pa.Table:
             pa.array(strand[first]),
             pa.array(contig[first]),
             pa.array(start[first]),
-            _list_array(offsets, pa.array(_stretch_values(table))),
+            _list_array(offsets, pa.array(stretch_values(table))),
         ],
         schema=ACTIVATIONS_SCHEMA,
     )
@@ -210,7 +210,7 @@ def _list_array(offsets: NDArray[np.int32], values: pa.Array) -> pa.Array:
     )
 
 
-def _stretch_values(table: pa.Table) -> NDArray[np.float16]:
+def stretch_values(table: pa.Table) -> NDArray[np.float16]:
     """The values of all stretches, one after the other."""
     flat = pc.list_flatten(table.column("values"))
     return np.asarray(flat.to_numpy(), dtype=np.float16)

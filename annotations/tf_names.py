@@ -7,7 +7,19 @@ symbols mean that the name is ambiguous or names a complex: the reader must choo
 """
 
 import re
-from typing import Final
+from typing import Final, Literal
+
+MatchType = Literal[
+    "matrix_id",
+    "uniprot",
+    "other_accession",
+    "name",
+    "dimer",
+    "alias",
+    "former_name",
+    "family",
+]
+"""What of a motif a query named, in the order in which they are tried."""
 
 _GREEK: Final = {
     "\u03b1": "a", "\u03b2": "b", "\u03b3": "g", "\u03b4": "d", "\u03b5": "e", "\u03ba": "k",
@@ -62,7 +74,8 @@ _VERTEBRATES: Final[dict[str, tuple[str, ...]]] = {
     "ap2g": ("TFAP2C",),  # UniProt Q92754
     "nfy": ("NFYA", "NFYB", "NFYC"),  # the complex
     "nf1": ("NFIA", "NFIB", "NFIC", "NFIX"),  # the family; HGNC NF1 is neurofibromin
-    "nrf2": ("NFE2L2",),  # UniProt Q16236
+    "nrf2": ("NFE2L2", "GABPA"),  # UniProt Q16236; Q06546, nuclear respiratory factor 2 alpha
+    "nrf1": ("NFE2L1",),  # UniProt Q14494; HGNC NRF1 is nuclear respiratory factor 1
     "bmal1": ("ARNTL",),  # UniProt O00327; HGNC renamed ARNTL to BMAL1, JASPAR has not
     "hif1": ("ARNT::HIF1A",),  # UniProt Q16665 with P27540
     "hif2a": ("EPAS1",),  # UniProt Q99814
@@ -102,6 +115,7 @@ _VERTEBRATES: Final[dict[str, tuple[str, ...]]] = {
     "e2a": ("TCF3",),  # UniProt P15923
     "e47": ("TCF3",),  # UniProt P15923, isoform
     "e22": ("TCF4",),  # UniProt P15884, written E2-2
+    "tcf4": ("TCF7L2",),  # UniProt Q9NQB0; HGNC TCF4 is E2-2
     "heb": ("TCF12",),  # UniProt Q99081
     "scl": ("TAL1",),  # UniProt P17542
     "snail": ("SNAI1",),  # UniProt O95863
@@ -168,6 +182,7 @@ _FUNGI: Final[dict[str, tuple[str, ...]]] = {
     "grf10": ("PHO2",),  # UniProt P07269
     "bas2": ("PHO2",),  # UniProt P07269
     "tbp": ("SPT15",),  # UniProt P13393
+    "ap1": ("YAP1",),  # UniProt P19880
     "yap2": ("CAD1",),  # UniProt P24813
     "yap4": ("CIN5",),  # UniProt P40917
     "ace1": ("CUP2",),  # UniProt P15315
@@ -185,5 +200,61 @@ ALIASES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 }
 """Taxonomic group -> loose name -> symbols it may stand for; one symbol means one factor.
 
-Kept apart by group: ABF1 is a yeast factor and an unrelated plant one. Symbols that a release does
-not hold are passed over."""
+A symbol in its own right comes first: NRF1 is the gene NRF1, and that NFE2L1 is also called so is
+told. Kept apart by group: ABF1 is a yeast factor and an unrelated plant one. Symbols that a release
+does not hold are passed over."""
+
+
+ACCESSIONS: Final[dict[str, dict[str, str]]] = {
+    "vertebrates": {
+        # UniProt accessions of human factors whose only CORE matrix was measured in another
+        # species, and whose human accession no release carries.
+        "P35869": "AHR",
+        "P35638": "DDIT3",
+        "Q03112": "MECOM",
+        "Q9H6I2": "SOX17",
+        "P35711": "SOX5",
+        "Q9Y5Q3": "MAFB",
+        "Q9UBR4": "LHX3",
+        "P17010": "ZFX",
+        "Q9Y5X4": "NR2E3",
+        "O43186": "CRX",
+        "Q5VTD9": "GFI1B",
+        "Q13133": "NR1H3",
+        "O00482": "NR5A2",
+        "P41225": "SOX3",
+        "P35712": "SOX6",
+        "Q14765": "STAT4",
+        "P42229": "STAT5A",
+        "P51692": "STAT5B",
+        "P42226": "STAT6",
+        "O00327": "ARNTL",
+        "P18846": "ATF1",
+        "O94916": "NFAT5",
+        "O95644": "NFATC1",
+        "Q99743": "NPAS2",
+        "O95343": "SIX3",
+        "Q8WVJ9": "TWIST2",
+        "P62508": "ESRRG",
+        "Q13485": "SMAD4",
+        "P19544": "WT1",
+        "P08151": "GLI1",
+        "Q9UKT9": "IKZF3",
+        "P43699": "NKX2-1",
+        "Q14526": "HIC1",
+        "P61371": "ISL1",
+        "P58012": "FOXL2",
+        "Q12946": "FOXF1",
+        "P35716": "SOX11",
+        "O00570": "SOX1",
+        "Q96QS3": "ARX",
+        "O60479": "DLX3",
+        "Q07687": "DLX2",
+        "Q9Y5R6": "DMRT1",
+        "Q7RTS3": "PTF1A",
+        "O95409": "ZIC2",
+        "O15353": "FOXN1",
+        "Q99929": "ASCL2",
+    },
+}
+"""Taxonomic group -> UniProt accession -> symbol, where JASPAR's matrix carries another one."""

@@ -13,6 +13,9 @@ from app.config import Settings
 TASK_RUN_SHARD = "saetrack.run_shard"
 """Name of the task that runs a shard; its one argument is the shard's id."""
 
+TASK_RUN_ANALYSIS = "saetrack.run_analysis"
+"""Name of the task that answers an analysis; its one argument is the analysis' id."""
+
 
 def queue_name(dictionary_id: str) -> str:
     """The queue of a dictionary's shards; one for all until workers are specialised."""
@@ -107,3 +110,8 @@ def publish(producer: Celery, shard_id: int, *, queue: str) -> None:
         As from `queue_name`.
     """
     producer.send_task(TASK_RUN_SHARD, args=[shard_id], queue=queue, ignore_result=True)
+
+
+def publish_analysis(producer: Celery, analysis_id: str, *, queue: str) -> None:
+    """Send the message that an analysis is to be answered; parameters as in `publish`."""
+    producer.send_task(TASK_RUN_ANALYSIS, args=[analysis_id], queue=queue, ignore_result=True)

@@ -1,32 +1,33 @@
-"""Questions to the result of a finished computation: features, peaks, signals, matches, TFs.
+"""Questions to the result of a finished computation: features, peaks, signals, matches.
 
 A `Result` is a set of result files with the names of one run's contigs. It knows no
 database and no HTTP, so that the command line asks the same questions of a folder.
-Rows come out as JSON values: `strand` is "+" or "-", `contig` a name, a number that
-is not known is None.
+Which features match a factor is asked in `app.answers`, of atlases too.
 """
 
-import math
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from annotations.activations import read_feature
-from annotations.atlas import Atlas, load_atlas
-from annotations.errors import CoordinateError, OptionError, StateError, UnknownNameError
-from annotations.jaspar import TfResolution, load_motifs, resolve_tf
+from annotations.errors import OptionError, UnknownNameError
 from annotations.options import RunOptions
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.provenance import read_provenance
 from annotations.ranking import telling_order
 from annotations.tables import with_contig_names, write_tsv
 from annotations.tracks import SignalStrand, write_bigwig, write_peaks_bed
-from annotations.types import STRAND_SIGNS, Strand, strand_symbol
+from annotations.types import STRAND_SIGNS, Strand
+from app.atlases import IndexedTable
+from app.selection import Choice, Page, choose_matches, json_rows, page_of
 
 SORTS: dict[str, tuple[str, str]] = {
     "feature": ("feature", "ascending"),
@@ -40,8 +41,11 @@ SORTS: dict[str, tuple[str, str]] = {
 TELLING = "telling"
 """The order of `annotations.ranking.telling_order`."""
 
-TF_ROWS = 500
-"""Most features in the answer to a question about a transcription factor."""
+NO_TEST = (
+    "the motifs were not tested on this run's sequences, so that q is unknown: the rows are in the "
+    "order of the atlas' own q (label_motif_q)"
+)
+"""What is said where an order by q cannot be one by the run's q."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,8 @@ class Result:
     """Folder of the dictionary's atlas, if it has one."""
     dictionary_sha256: str
     """Of the dictionary's weights."""
+    motifs: Path | None = None
+    """The user's own motifs, if the run looked for any."""
 
     def table(
         self, name: str, *, filters: pc.Expression | None = None, columns: list[str] | None = None
@@ -70,83 +76,67 @@ class Result:
         return pq.read_table(self.files[f"{name}.parquet"], filters=filters, columns=columns)
 
 
-class Page(NamedTuple):
-    """Some rows of a table."""
-
-    rows: list[dict[str, Any]]
-    total: int
-    """Rows of the whole table."""
-    next_page_token: str | None
-    """None after the last page."""
-
-
-class TfAnswer(NamedTuple):
-    """Features that match a transcription factor, the surest first."""
-
-    resolution: TfResolution
-    """What the query named."""
-    test: dict[str, Any]
-    """Whether motifs were tested at the peaks of this run, and if not, why."""
-    atlas: dict[str, Any] | None
-    """Where the atlas comes from; None if the dictionary has none for the taxon."""
-    features: list[dict[str, Any]]
-    """Rows with rank, source ("run" or "atlas"), feature, strand, matrix_id, motif_name, q,
-    log2_enrichment and further evidence; then what the feature did in this run."""
-    atlas_features: list[dict[str, Any]]
-    """What the atlas knows besides, where `features` is this run's own test; else empty."""
-
-
-def parse_feature(result: Result, text: str) -> int:
+def parse_feature(text: str, n_features: int) -> int:
     """The feature of an address.
+
+    Parameters
+    ----------
+    text : str
+        As the user wrote it.
+    n_features : int
+        Features of the dictionary.
 
     Raises
     ------
     UnknownNameError
         If it is not the index of a feature of the dictionary.
     """
-    if text.isascii() and text.isdigit() and int(text) < result.n_features:
+    if text.isascii() and text.isdigit() and int(text) < n_features:
         return int(text)
     raise UnknownNameError(
-        f"there is no feature {text[:20]!r}: features of this run are numbered 0 to "
-        f"{result.n_features - 1}"
+        f"there is no feature {text[:20]!r}: features of this dictionary are numbered 0 to "
+        f"{n_features - 1}"
     )
 
 
-def features(
-    result: Result, *, sort: str, strand: Strand | None, limit: int, page_token: str | None
-) -> Page:
+def features(result: Result, choice: Choice) -> tuple[Page, str | None]:
     """A page of the feature table.
 
     Parameters
     ----------
     result : Result
         The files.
-    sort : str
-        `TELLING` or one of `SORTS`.
-    strand : {"+", "-"}, optional
-        Only the rows of this strand.
-    limit : int
-        Most rows.
-    page_token : str, optional
-        As the page before gave it.
+    choice : Choice
+        Sorted by `TELLING` or one of `SORTS`; of the filters only the strand.
+
+    Returns
+    -------
+    page : Page
+        The rows.
+    note : str or None
+        What the reader must know of the order: where the run made no test, an order by q is one
+        by the atlas' q.
 
     Raises
     ------
     OptionError
-        If `sort` or the page token is not known.
+        If the order or the page token is not known.
     """
+    sort = choice.sort
     if sort != TELLING and sort not in SORTS:
-        raise OptionError(f"sort must be one of {', '.join((TELLING, *SORTS))}, got {sort!r}")
-    table = result.table("features", filters=_on_strand(strand))
+        raise OptionError(f"sort must be one of {', '.join((TELLING, *SORTS))}, got {sort[:40]!r}")
+    table = result.table("features")
     if sort == TELLING:
-        ranked = table.take(pa.array(telling_order(table)))
-        return _page(ranked, result, limit=limit, page_token=page_token)
+        return page_of(table.take(pa.array(telling_order(table))), choice), None
     key, order = SORTS[sort]
+    note = None
+    if sort == "q" and not motif_test(result)["tested"]:
+        key, note = "label_motif_q", NO_TEST
     keys = [(key, order)]
     keys += [(name, "ascending") for name in ("feature",) if name != key]
     keys.append(("strand", "descending"))
     # nulls come last, whatever the direction
-    return _page(table.sort_by(keys), result, limit=limit, page_token=page_token)
+    return page_of(table.sort_by(keys), choice), note
 
 
 def feature(result: Result, index: int) -> dict[str, Any]:
@@ -178,11 +168,12 @@ def feature(result: Result, index: int) -> dict[str, Any]:
     }
 
 
-def matches(result: Result, *, max_q: float, limit: int, page_token: str | None) -> Page:
-    """A page of the table of motif tests, the surest first."""
-    table = result.table("matches", filters=pc.field("q") <= max_q)
-    table = table.sort_by([("q", "ascending"), ("p", "ascending"), ("feature", "ascending")])
-    return _page(table, result, limit=limit, page_token=page_token)
+def matches(result: Result, choice: Choice) -> Page:
+    """A page of the table of motif tests, the surest first; see `choose_matches`."""
+    table = result.table("matches")
+    if choice.group_by == "group":
+        raise OptionError("a run knows no groups of features; ask the atlas, or group_by=cluster")
+    return choose_matches(table, choice)
 
 
 def provenance(result: Result) -> dict[str, Any]:
@@ -202,80 +193,6 @@ def motif_test(result: Result) -> dict[str, Any]:
         "release": record.get("release"),
         "taxon": record.get("taxon"),
     }
-
-
-def tf_features(result: Result, query: str, *, max_q: float, limit: int) -> TfAnswer:
-    """Features that match a transcription factor.
-
-    Where this run's own sequences carried a test, the answer is that test, and what the
-    dictionary's atlas knows stands beside it. Where they did not, it is what the atlas
-    knows, marked as such.
-
-    Parameters
-    ----------
-    result : Result
-        The files.
-    query : str
-        Name, matrix id, UniProt accession, family.
-    max_q : float
-        Only matches with q at most this.
-    limit : int
-        Most features, at most `TF_ROWS`.
-
-    Raises
-    ------
-    UnknownNameError
-        If no factor has this name; near names are told.
-    StateError
-        If the run looked for no motifs and its dictionary has no atlas.
-    """
-    test = motif_test(result)
-    atlas = _atlas(result)
-    taxon, release = result.options.taxon, result.options.release
-    if taxon is None and atlas is not None:
-        taxon, release = atlas.about.taxon, str(atlas.about.release)
-    if taxon is None:
-        raise StateError(
-            "this run looked for no motifs and its dictionary has no atlas of them; submit the "
-            "sequences again with a taxon, such as taxon=fungi"
-        )
-    resolution = resolve_tf(load_motifs(taxon, release), query)
-    wanted = [motif.matrix_id for motif in resolution.motifs]
-    known = atlas
-    if atlas is not None and (atlas.about.taxon, atlas.about.release) != (taxon, release):
-        known = None
-
-    def ranked(table: pa.Table, source: str) -> list[dict[str, Any]]:
-        return _ranked(result, table, source, max_q=max_q, limit=limit)
-
-    from_atlas = [] if known is None else ranked(known.matches_for(wanted), "atlas")
-    card = None if known is None else known.card()
-    if not test["tested"]:
-        return TfAnswer(resolution, test, card, from_atlas, [])
-    table = result.table("matches", filters=pc.field("matrix_id").isin(wanted))
-    return TfAnswer(resolution, test, card, ranked(table, "run"), from_atlas)
-
-
-def _ranked(
-    result: Result, table: pa.Table, source: str, *, max_q: float, limit: int
-) -> list[dict[str, Any]]:
-    """Matches by q, with what their features did in this run."""
-    table = table.filter(pc.less_equal(table.column("q"), max_q))
-    table = table.sort_by([("q", "ascending"), ("p", "ascending"), ("feature", "ascending")])
-    rows = json_rows(table.slice(0, min(limit, TF_ROWS)), result.names)
-    here = _rows_by_feature(result, [row["feature"] for row in rows])
-    return [
-        {"rank": rank, "source": source, **row, "here": here.get((row["feature"], row["strand"]))}
-        for rank, row in enumerate(rows, start=1)
-    ]
-
-
-def _atlas(result: Result) -> Atlas | None:
-    """The atlas of the result's dictionary, if it has one that knows motifs."""
-    if result.atlas is None:
-        return None
-    atlas = load_atlas(result.atlas, result.dictionary_sha256)
-    return atlas if atlas.about.taxon is not None and atlas.about.release is not None else None
 
 
 def peaks_file(
@@ -349,53 +266,34 @@ def named_provenance(result: Result) -> dict[str, Any]:
     return record
 
 
-def json_rows(table: pa.Table, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a result table as JSON values.
+def features_beside(
+    result: Result, rows: NDArray[np.int64], columns: Sequence[str]
+) -> list[pa.Array]:
+    """What some feature rows did in this run; null where one has no row.
 
-    Raises
-    ------
-    CoordinateError
-        If a contig has no name.
+    Parameters
+    ----------
+    result : Result
+        The files.
+    rows : ndarray of int64, shape (n,)
+        Feature rows, ``2 * feature + (strand < 0)``, in any order.
+    columns : sequence of str
+        Columns of the table of features.
+
+    Returns
+    -------
+    values : list of Array, each of shape (n,)
     """
-    rows = table.to_pylist()
-    for row in rows:
-        for key, value in row.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                row[key] = None
-            elif key.endswith("strand") and isinstance(value, int):
-                row[key] = strand_symbol(value)
-        if "contig" in row:
-            if row["contig"] >= len(names):
-                raise CoordinateError(f"contig {row['contig']} is not among the {len(names)}")
-            row["contig"] = names[row["contig"]]
-    return cast(list[dict[str, Any]], rows)
+    own = pc.field("feature").isin(pa.array(np.unique(rows // 2), pa.uint32()))
+    table = result.table("features", filters=own, columns=["feature", "strand", *columns])
+    return IndexedTable(table).beside(rows, columns)
 
 
-def _rows_by_feature(
-    result: Result, wanted: Sequence[int]
-) -> dict[tuple[int, str], dict[str, Any]]:
-    """What some features did in this run, by feature and strand."""
-    columns = ["feature", "strand", "active_bases", "density", "max", "peaks"]
-    own = pc.field("feature").isin(pa.array(sorted(set(wanted)), pa.uint32()))
-    rows = json_rows(result.table("features", filters=own, columns=columns), result.names)
-    return {(row.pop("feature"), row.pop("strand")): row for row in rows}
+def json_text(values: Mapping[str, Any]) -> str:
+    """JSON of what stands beside a table; unknown numbers are null."""
+    return json.dumps(values, allow_nan=False, sort_keys=True)
 
 
 def _on_strand(strand: Strand | None) -> pc.Expression | None:
     """The rows of a strand; None for all."""
     return None if strand is None else pc.field("strand") == STRAND_SIGNS[strand]
-
-
-def _page(table: pa.Table, result: Result, *, limit: int, page_token: str | None) -> Page:
-    """Rows from where a page token says. Results never change, so a row number will do."""
-    start = 0
-    if page_token is not None:
-        if not (page_token.isascii() and page_token.isdigit() and len(page_token) < 16):
-            raise OptionError(
-                "page_token must be the next_page_token of the page before; leave it out for the "
-                "first"
-            )
-        start = int(page_token)
-    rows = json_rows(table.slice(start, limit), result.names)
-    more = start + limit < table.num_rows
-    return Page(rows, table.num_rows, str(start + limit) if more else None)

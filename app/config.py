@@ -157,6 +157,11 @@ class Settings:
         return self.data_dir / "files"
 
     @property
+    def genomes_dir(self) -> Path:
+        """Folder of the registered genomes; it may be missing."""
+        return self.data_dir / "genomes"
+
+    @property
     def upload_dir(self) -> Path:
         """Folder of uploads that are not yet accepted."""
         return self.data_dir / "uploads"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.analysis_leases import release_analyses
 from app.broker import queue_name
 from app.config import Settings
 from app.database import now
@@ -28,7 +29,7 @@ class Due(NamedTuple):
 
 
 def release(session: Session, owner: str, *, stopped: bool = False) -> int:
-    """End the leases of a worker that is known to be dead, so that its shards go on at once.
+    """End the leases of a worker that is known to be dead, so that its work goes on at once.
 
     Parameters
     ----------
@@ -50,6 +51,7 @@ def release(session: Session, owner: str, *, stopped: bool = False) -> int:
         update(Shard).where(Shard.state == "RUNNING", Shard.lease_owner == owner).values(values),
         execution_options={"synchronize_session": False},
     )
+    release_analyses(session, owner, stopped=stopped)
     session.execute(delete(Worker).where(Worker.id == owner))
     return cast("CursorResult[Any]", result).rowcount
 

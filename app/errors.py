@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from annotations.errors import (
+    AmbiguousNameError,
     CoordinateError,
     FormatError,
     LimitError,
@@ -125,7 +126,13 @@ def _on_own(error: SaetrackError) -> Response:
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status == 500:
         return _on_bug(error)
-    return problem(status, error.code, str(error), state=getattr(error, "state", None))
+    candidates = error.candidates if isinstance(error, AmbiguousNameError) else ()
+    places = [
+        {"location": "name", "message": ": ".join(filter(None, (each.name, each.meaning)))}
+        for each in candidates
+    ]
+    state = getattr(error, "state", None)
+    return problem(status, error.code, str(error), errors=places, state=state)
 
 
 def _on_http(error: HTTPException) -> Response:

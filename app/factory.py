@@ -6,7 +6,20 @@ from flask import Flask, Response, g, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app import errors
-from app.api import EXTENSION, Services, features, models, runs, service, services, tfs
+from app.api import (
+    EXTENSION,
+    Services,
+    analyses,
+    concepts,
+    dictionaries,
+    features,
+    logos,
+    models,
+    runs,
+    service,
+    services,
+    tfs,
+)
 from app.api.uploads import UploadRequest
 from app.auth import check_request
 from app.config import Settings
@@ -14,6 +27,9 @@ from app.database import check_schema, make_engine
 from app.errors import problem
 from app.openapi import make_flask
 from app.storage import LocalStorage
+
+MAX_JSON_BYTES = 100_000
+"""Largest JSON body; uploads have a limit of their own."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -56,7 +72,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         settings=settings, engine=engine, storage=LocalStorage(settings.storage_dir)
     )
     app.url_map.strict_slashes = False
-    for module in (service, models, runs, features, tfs):
+    for module in (service, models, runs, features, tfs, dictionaries, logos, concepts, analyses):
         app.register_api(module.api)  # type: ignore[attr-defined]
     errors.register(app)
     app.before_request(_before)
@@ -67,6 +83,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _before() -> Response | None:
     """Name the request, and refuse what must not reach a route."""
     g.request_id = secrets.token_hex(8)
+    if request.is_json:
+        request.max_content_length = MAX_JSON_BYTES
 
     refusal = check_request(services().settings)
     if refusal is not None:

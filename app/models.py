@@ -1,8 +1,9 @@
-"""The tables: runs, computations, shards, workers.
+"""The tables: runs, computations, shards, workers, analyses.
 
 A run is what a user submitted: owner, names, options. A computation is what is
 computed once for equal content; runs point to it. A computation is cut into
-encode shards and one merge shard. All times are seconds since 1970 UTC by the
+encode shards and one merge shard. An analysis is a question to a complete run that
+takes a worker. All times are seconds since 1970 UTC by the
 clock of the database, never by that of a worker.
 """
 
@@ -30,6 +31,9 @@ ShardState = Literal["QUEUED", "RUNNING", "COMPLETE", "FAILED", "CANCELED"]
 
 ShardKind = Literal["encode", "merge"]
 """What a shard does: activations of some spans, or the joining of all of them."""
+
+AnalysisKind = Literal["causal_test", "bed_concept"]
+"""What an analysis asks: whether a motif moves a feature, or which features mark intervals."""
 
 
 def _among(column: str, allowed: tuple[str, ...]) -> str:
@@ -162,6 +166,50 @@ class Shard(Base):
     """Message of the last attempt that failed."""
 
     computation: Mapped[Computation] = relationship(back_populates="shards")
+
+
+class Analysis(Base):
+    """A question to a complete run, answered by a worker with a lease."""
+
+    __tablename__ = "analyses"
+    __table_args__ = (
+        CheckConstraint(_among("state", STATES), name="state"),
+        CheckConstraint(_among("kind", get_args(AnalysisKind)), name="kind"),
+        Index("ix_analyses_run_id_created_at", "run_id", "created_at", "id"),
+        Index("ix_analyses_state", "state", "published_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Random and unguessable; also the name of its folder in the storage."""
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    owner: Mapped[str]
+    kind: Mapped[str]
+    title: Mapped[str | None]
+    parameters: Mapped[dict[str, Any]]
+    """What was asked; all that the answer depends on besides the run and `inputs`."""
+    inputs: Mapped[dict[str, Any]]
+    """Stored input files by name: key, bytes, sha256."""
+    state: Mapped[str]
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    attempts: Mapped[int]
+    lease_owner: Mapped[str | None]
+    lease_token: Mapped[str | None]
+    lease_until: Mapped[float | None]
+    published_at: Mapped[float | None]
+    """When a message was last sent for it."""
+    result: Mapped[dict[str, Any] | None]
+    """The answer, once complete."""
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+
+    run: Mapped[Run] = relationship()
+
+    @property
+    def prefix(self) -> str:
+        """Folder of its files in the storage."""
+        return f"analyses/{self.id}"
 
 
 class Worker(Base):

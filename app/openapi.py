@@ -21,6 +21,36 @@ from app.schemas import Problem
 
 __all__ = ["RawModel", "blueprint", "file_response", "make_flask", "responses", "spec"]
 
+TABLE_TYPES = ("text/tab-separated-values", "application/vnd.apache.parquet")
+"""What a list comes as besides JSON."""
+
+INTERVALS_BODY: Mapping[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file", "run"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "BED."},
+                    "background": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "BED of what the intervals are told from; by default "
+                        "places of equal length and GC content.",
+                    },
+                    "run": {"type": "string", "description": "A complete run."},
+                    "name": {"type": "string", "description": "What the intervals are called."},
+                    "limit": {"type": "integer", "description": "Most features in the answer."},
+                    "seed": {"type": "integer", "description": "Of the drawn background."},
+                },
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+"""Body of a question about intervals."""
+
 PROBLEMS = {
     400: "A parameter is unknown or has a value that is not allowed.",
     404: "There is no such thing; near names are told.",
@@ -33,6 +63,19 @@ PROBLEMS = {
 }
 
 
+class _Described(OpenAPI):
+    """An application whose blueprints may share a path: the library forgets the first one's."""
+
+    def register_api(self, api: APIBlueprint, **options: Any) -> None:
+        """Register a group of routes, and keep what other groups say of the same paths."""
+        before = {path: self.paths[path] for path in self.paths.keys() & api.paths.keys()}
+        super().register_api(api, **options)
+        for path, operations in before.items():
+            own = self.paths[path].model_fields_set
+            kept = {name: getattr(operations, name) for name in operations.model_fields_set - own}
+            self.paths[path] = self.paths[path].model_copy(update=kept)
+
+
 def make_flask(name: str, *, version: str, description: str) -> Flask:
     """A Flask application that validates requests and describes itself.
 
@@ -43,7 +86,7 @@ def make_flask(name: str, *, version: str, description: str) -> Flask:
     version, description : str
         For the document.
     """
-    return OpenAPI(
+    return _Described(
         name,
         info=Info(title="saetrack", version=version, description=description),
         validation_error_status=400,
@@ -110,4 +153,16 @@ def spec(app: Flask) -> dict[str, Any]:
             "additionalProperties": {"type": "string"},
         }
     }
+    document["paths"]["/v1/concepts"]["post"]["requestBody"] = INTERVALS_BODY
+    _declare_files(document)
     return document
+
+
+def _declare_files(document: dict[str, Any]) -> None:
+    """Declare that a list comes as a file too, wherever a parameter chooses the format."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            named = {parameter["name"] for parameter in operation.get("parameters", [])}
+            if "format" in named:
+                content = operation["responses"]["200"]["content"]
+                content.update({kind: {"schema": {"type": "string"}} for kind in TABLE_TYPES})

@@ -15,6 +15,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from annotations.errors import OptionError, StateError, UnknownNameError
+from app.analyses import analysis_prefixes
 from app.database import database_time, now, transaction
 from app.models import TERMINAL_STATES, Computation, Run, Shard, State
 from app.shards import stop_work
@@ -159,7 +160,7 @@ def cancel_run(session: Session, run: Run) -> None:
 
 
 def delete_run(engine: Engine, storage: Storage, run_id: str, owner: str) -> None:
-    """Delete a run; with the last run of a computation go its shards and files.
+    """Delete a run and its analyses; with the last run of a computation go its shards and files.
 
     Parameters
     ----------
@@ -178,12 +179,12 @@ def delete_run(engine: Engine, storage: Storage, run_id: str, owner: str) -> Non
     """
     with transaction(engine) as session:
         run = get_run(session, run_id, owner)
+        unused = analysis_prefixes(session, run_id)
         computation = session.scalar(
             select(Computation).where(Computation.id == run.computation_id).with_for_update()
         )
         session.delete(run)
         session.flush()
-        unused = None
         if computation is not None:
             others = session.scalar(
                 select(func.count()).select_from(Run).where(Run.computation_id == computation.id)
@@ -191,11 +192,11 @@ def delete_run(engine: Engine, storage: Storage, run_id: str, owner: str) -> Non
             if others:
                 _stop_if_unwanted(session, computation)
             else:
-                unused = computation.prefix
+                unused.append(computation.prefix)
                 session.execute(delete(Shard).where(Shard.computation_id == computation.id))
                 session.delete(computation)
-    if unused is not None:
-        storage.delete_prefix(unused)
+    for prefix in unused:
+        storage.delete_prefix(prefix)
 
 
 def _stop_if_unwanted(session: Session, computation: Computation) -> None:

@@ -21,10 +21,11 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from annotations.cards import Cards, DictionaryCard, file_sha256
+from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256
 from annotations.errors import OptionError
 from annotations.genes import read_genes, skipped_entries
-from annotations.options import RESULT_SCHEMA, RunOptions
+from annotations.options import RESULT_SCHEMA, RunOptions, held_out_contigs
+from annotations.run_motifs import MotifFile, read_motif_file
 from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
 from annotations.types import Contig, Span
 from annotations.windows import plan_shards
@@ -59,6 +60,9 @@ def create_run(
     genes: BinaryIO | Path | None = None,
     filename: str | None = None,
     genes_filename: str | None = None,
+    motifs: BinaryIO | Path | None = None,
+    motifs_filename: str | None = None,
+    held_out: Sequence[str] = (),
     title: str | None = None,
 ) -> CreatedRun:
     """Accept a submission: read it whole, store it, and have it computed unless it was.
@@ -81,8 +85,12 @@ def create_run(
         Limits, and the size of a shard.
     genes : binary file or Path, optional
         BED, BED12, GFF3 or GTF; used in place of the annotation of a GenBank file.
-    filename, genes_filename : str, optional
+    filename, genes_filename, motifs_filename : str, optional
         Names of the files as the user's program gave them.
+    motifs : binary file or Path, optional
+        The user's own motifs: MEME, JASPAR or TRANSFAC.
+    held_out : sequence of str
+        Names of contigs that discovery does not see, in place of the indices of the options.
     title : str, optional
         Shown in lists.
 
@@ -107,7 +115,19 @@ def create_run(
     table = submission.genes
     if genes is not None:
         table = read_genes(genes, found, filename=genes_filename)
-    parameters = computation_parameters(found, table, card, cards.atlas(card), options)
+    if held_out:
+        names = [contig.name for contig in found]
+        options = replace(options, held_out=held_out_contigs(held_out, names))
+    own_motifs = None if motifs is None else read_motif_file(motifs, motifs_filename)
+    parameters = computation_parameters(
+        found,
+        table,
+        card,
+        cards.atlas(card),
+        options,
+        coder=cards.folder(card) / CODER_CONFIG,
+        motifs=own_motifs,
+    )
     digest = parameters_digest(parameters)
     scope = "" if settings.share_computations else owner
 
@@ -145,7 +165,9 @@ def create_run(
     computation_id = secrets.token_hex(16)
     prefix = f"computations/{computation_id}"
     try:
-        inputs = _store_inputs(storage, f"{prefix}/input", submission.records, table, settings)
+        inputs = _store_inputs(
+            storage, f"{prefix}/input", submission.records, table, own_motifs, settings
+        )
         with transaction(engine) as session:
             _insert(
                 session,
@@ -191,6 +213,9 @@ def computation_parameters(
     card: DictionaryCard,
     atlas: Path | None,
     options: RunOptions,
+    *,
+    coder: Path | None = None,
+    motifs: MotifFile | None = None,
 ) -> dict[str, Any]:
     """Everything that says what is computed, as JSON values; no names, no owner.
 
@@ -206,7 +231,12 @@ def computation_parameters(
         Folder of the dictionary's atlas, whose labels are part of the result.
     options : RunOptions
         What the user chose, with the dictionary's own id.
+    coder : Path, optional
+        The configuration beside the dictionary's weights, which says how they are applied.
+    motifs : MotifFile, optional
+        The user's own motifs.
     """
+    config = None if coder is None or not coder.is_file() else file_sha256(coder)
     return {
         "result_schema": RESULT_SCHEMA,
         "sequences": [contig.digest for contig in found],
@@ -218,10 +248,13 @@ def computation_parameters(
             "layer": card.layer,
             "d_sae": card.d_sae,
             "gate": card.gate,
+            "k": card.k,
             "stride": card.stride,
             "context": card.context,
             "dtype": card.dtype,
+            "config_sha256": config,
         },
+        "motifs": None if motifs is None else motifs.sha256,
         "atlas": atlas_digest(atlas),
         "options": options.to_json(),
         "software": {name: metadata.version(name) for name in RESULT_SOFTWARE},
@@ -247,9 +280,10 @@ def _store_inputs(
     prefix: str,
     records: Sequence[Record],
     genes: pa.Table | None,
+    motifs: MotifFile | None,
     settings: Settings,
 ) -> Manifest:
-    """Store the normalised sequences, named by their index, and the gene table."""
+    """Store the normalised sequences, named by their index, the gene table and the motifs."""
     inputs: Manifest = {}
     with tempfile.TemporaryDirectory(dir=settings.upload_dir) as folder:
         path = Path(folder) / "sequences.fa"
@@ -258,6 +292,10 @@ def _store_inputs(
         if genes is not None:
             path = Path(folder) / "genes.parquet"
             pq.write_table(genes, path)
+            inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
+        if motifs is not None:
+            path = Path(folder) / motifs.stored_as
+            path.write_bytes(motifs.content)
             inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
     return inputs
 

@@ -7,24 +7,26 @@ result is made in a folder beside `out` and moved there when it is whole.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from annotations.atlas import load_atlas
-from annotations.cards import Cards, DictionaryCard, file_sha256, find_cards
+from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256, find_cards
 from annotations.errors import FormatError, LimitError, OptionError, UnknownNameError
 from annotations.genes import read_genes, skipped_entries
-from annotations.options import RunOptions, Strands
+from annotations.genome_folder import open_genome, read_genome
+from annotations.options import RESULT_SCHEMA, RunOptions, Strands, held_out_contigs
 from annotations.provenance import peak_memory_bytes
 from annotations.ranking import active_features
-from annotations.sequences import contigs, read_sequences, write_fasta
+from annotations.run_motifs import read_motif_file
+from annotations.sequences import Record, contigs, read_sequences, write_fasta
 from annotations.tracks import MAX_TRACK_CONTIGS, write_genes_bed
 from annotations.types import Contig
 from annotations.windows import plan_shards
@@ -32,8 +34,8 @@ from workers.commands.places import settings_from_environment
 from workers.device import choose_device, describe_device
 from workers.export import SIGNAL_FOLDER, export
 from workers.merge import MergeResult, merge
-from workers.pipeline import run_shard
 from workers.registry import open_dictionary
+from workers.shard_folder import claim_folder, encode
 
 SHARD_BASES = 200_000
 """Bases of a shard: bounds the activations that are in memory at once."""
@@ -53,7 +55,14 @@ class Request:
     out: Path
     genes: Path | None = None
     motifs: str | None = None
-    """Taxonomic group, `NO_MOTIFS`, or None for that of the dictionary's atlas."""
+    """Taxonomic group, `NO_MOTIFS`, or None: then that of the dictionary's atlas, or where there
+    is a file of motifs that alone."""
+    motifs_file: Path | None = None
+    """The user's own motifs."""
+    held_out: tuple[str, ...] = ()
+    """Names of contigs that discovery does not see."""
+    exclude: tuple[str, ...] = ()
+    """Names of contigs of a registered genome that are not read at all."""
     strands: str = "both"
     model: str | None = None
     release: str | None = None
@@ -67,6 +76,10 @@ class Request:
     force: bool = False
     models: tuple[Path, ...] | None = None
     """Models folders to look into instead of those of the settings."""
+    labels: bool = True
+    """Whether features get the labels of the dictionary's atlas."""
+    work: Path | None = None
+    """Folder in which finished shards are kept, so that the same command goes on from there."""
 
 
 class Summary(NamedTuple):
@@ -113,90 +126,75 @@ def annotate_file(
         torch.set_num_threads(request.threads)
     started = time.monotonic()
     on_progress("reading", 0, 0)
-    for path in (request.sequences, request.genes):
-        if path is not None and not path.is_file():
-            raise UnknownNameError(f"there is no file {path}")
     settings = settings_from_environment(device=request.device, models_dirs=request.models)
     roots = settings.model_roots
     cards = find_cards(roots)
     card = choose_dictionary(cards, request.model)
-    options = choose_options(request, card, cards.atlas(card))
-    submission = read_sequences(request.sequences)
-    found = contigs(submission.records)
-    genes = submission.genes
-    if request.genes is not None:
-        genes = read_genes(request.genes, found, filename=request.genes.name)
-    for feature in request.signal:
-        if feature >= card.d_sae:
-            raise UnknownNameError(
-                f"dictionary {card.id!r} has features 0 to {card.d_sae - 1}, got --signal {feature}"
-            )
-    tracks = len(found) <= MAX_TRACK_CONTIGS
-    if request.signal and not tracks:
-        raise LimitError(
-            f"--signal writes bigWig files of at most {MAX_TRACK_CONTIGS} contigs, the sequences "
-            f"have {len(found)}; annotate fewer of them, or read activations.parquet instead"
-        )
+    inputs = read_inputs(request, settings.genomes_dir)
+    found = contigs(inputs.records)
+    genes = inputs.genes
+    atlas = cards.atlas(card) if request.labels else None
+    options = choose_options(request, card, atlas, [contig.name for contig in found])
+    _check_signal(request, card, len(found))
     device = choose_device(request.device)
     on_progress("opening the model", 0, 0)
     encoder = open_dictionary(card, roots, device)
     read_at = time.monotonic()
+    lengths = [contig.length for contig in found]
+    total = sum(lengths)
+    plan = plan_shards(lengths, stride=card.stride, target=SHARD_BASES)
     with _beside(request.out) as work:
         fasta = work / "sequences.fa"
-        write_fasta(submission.records, fasta, names=[str(i) for i in range(len(found))])
-        lengths = [contig.length for contig in found]
-        del submission  # the sequences are in the file now
-        shards: list[Path] = []
-        before, total = 0, sum(lengths)
-        for spans in plan_shards(lengths, stride=card.stride, target=SHARD_BASES):
-            shards.append(work / f"shard{len(shards)}")
-            shards[-1].mkdir()
-            result = run_shard(
-                fasta,
-                spans,
-                encoder,
-                shards[-1],
-                strands=options.strands,
-                batch=request.batch,
-                peaks_per_feature=options.peaks_per_feature,
-                on_progress=lambda done, before=before: on_progress(  # type: ignore[misc]
-                    "encoding", before + done, total
-                ),
-            )
-            before += result.bases
+        write_fasta(inputs.records, fasta, names=[str(i) for i in range(len(found))])
+        inputs = inputs._replace(records=[])  # the sequences are in the file now
+        kept = work / "shards"
+        if request.work is not None:
+            kept = request.work
+            claim_folder(kept, shard_parameters(found, card, cards.folder(card), options))
+        kept.mkdir(exist_ok=True)
+        encoded = encode(
+            kept,
+            fasta,
+            plan,
+            encoder,
+            options,
+            batch=request.batch,
+            on_progress=lambda done: on_progress("encoding", done, total),
+        )
         encoded_at = time.monotonic()
         seconds = {
             "read": round(read_at - started, 3),
             "encode": round(encoded_at - read_at, 3),
         }
+        rate = encoded.computed / max(encoded_at - read_at, 1e-9)
         made_by = {
             "command": "saetrack annotate",
             "device": describe_device(device),
             "threads": torch.get_num_threads(),
             "batch": request.batch,
             "seconds": seconds,
-            "bases_per_second": round(total / max(encoded_at - read_at, 1e-9), 1),
-            "sequences": _input_record(request.sequences),
-            "genes": None if request.genes is None else _input_record(request.genes),
+            "bases_per_second": round(rate, 1) if encoded.computed else None,
+            **inputs.record,
             "annotation_skipped": None if genes is None else skipped_entries(genes),
         }
         result_folder = work / "result"
         result_folder.mkdir()
         merged = merge(
-            shards,
+            encoded.shards,
             fasta,
             card,
             options,
             result_folder,
             genes=genes,
-            atlas=cards.atlas(card),
+            motifs=request.motifs_file,
+            atlas=atlas,
             made_by=made_by,
             on_stage=lambda stage: on_progress(f"merging: {stage}", 0, 0),
         )
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
         features = active_features(pq.read_table(result_folder / "features.parquet"))
-        top = request.top if tracks else 0
+        top = request.top if len(found) <= MAX_TRACK_CONTIGS else 0
         chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[:top]
         chosen = list(dict.fromkeys([*request.signal, *chosen]))
         export(result_folder, found, features=chosen, both=options.strands == "both")
@@ -247,8 +245,9 @@ def choose_dictionary(cards: Cards, name: str | None) -> DictionaryCard:
     """
     if name is not None:
         return cards.dictionary(name)
-    trained = [card for card in cards.dictionaries.values() if not card.random_weights]
-    choices = trained or list(cards.dictionaries.values())
+    here = [card for card in cards.dictionaries.values() if cards.has_weights(card)]
+    trained = [card for card in here if not card.random_weights]
+    choices = trained or here
     if len(choices) == 1:
         return choices[0]
     if not choices:
@@ -260,23 +259,123 @@ def choose_dictionary(cards: Cards, name: str | None) -> DictionaryCard:
     raise UnknownNameError(f"several dictionaries are installed; name one with --model ({listed})")
 
 
-def choose_options(request: Request, card: DictionaryCard, atlas: Path | None) -> RunOptions:
+def choose_options(
+    request: Request, card: DictionaryCard, atlas: Path | None, contig_names: Sequence[str]
+) -> RunOptions:
     """The checked options of a request.
 
     Raises
     ------
     OptionError
         If one of them is not allowed.
+    UnknownNameError
+        If a contig is held out that the sequences do not have.
     """
     taxon = request.motifs
-    if taxon is None and atlas is not None:
+    if taxon is None and atlas is not None and request.motifs_file is None:
         taxon = load_atlas(atlas, card.sha256).taxon
     options = RunOptions(
         dictionary=card.id,
         strands=cast(Strands, request.strands),
         taxon=None if taxon == NO_MOTIFS else taxon,
+        held_out=held_out_contigs(request.held_out, contig_names),
     )
     return options if request.release is None else replace(options, release=request.release)
+
+
+class Inputs(NamedTuple):
+    """What is annotated."""
+
+    records: list[Record]
+    genes: pa.Table | None
+    record: dict[str, object]
+    """What provenance says of the files: `sequences`, `genes` and `motifs`, or null."""
+
+
+def read_inputs(request: Request, genomes: Path) -> Inputs:
+    """The sequences and genes of a request: of its files, or of a registered genome.
+
+    Parameters
+    ----------
+    request : Request
+    genomes : Path
+        Folder of the registered genomes.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such file or genome.
+    FormatError, CoordinateError, LimitError
+        If a file cannot be read.
+    """
+    for path in (request.genes, request.motifs_file):
+        if path is not None and not path.is_file():
+            raise UnknownNameError(f"there is no file {path}")
+    motifs = None
+    if request.motifs_file is not None:
+        motifs = read_motif_file(request.motifs_file)
+    record: dict[str, object] = {
+        "genes": None if request.genes is None else _input_record(request.genes),
+        "motifs": None if motifs is None else {"file": motifs.name, "sha256": motifs.sha256},
+    }
+    if request.sequences.is_file():
+        if request.exclude:
+            raise OptionError("contigs are left out of a registered genome, not of a file")
+        records, genes = read_sequences(request.sequences)
+        record["sequences"] = _input_record(request.sequences)
+    else:
+        try:
+            genome = open_genome(genomes, str(request.sequences))
+        except UnknownNameError as error:
+            raise UnknownNameError(f"there is no file {request.sequences}, and {error}") from None
+        records, genes = read_genome(genome, exclude=request.exclude)
+        record["sequences"] = {
+            "genome": genome.name,
+            "exclude": list(request.exclude),
+            **genome.source["sequences"],
+        }
+        if request.genes is None:
+            record["genes"] = genome.source["genes"]
+    if request.genes is not None:
+        genes = read_genes(request.genes, contigs(records), filename=request.genes.name)
+    return Inputs(records, genes, record)
+
+
+def shard_parameters(
+    found: Sequence[Contig], card: DictionaryCard, folder: Path, options: RunOptions
+) -> dict[str, Any]:
+    """Everything that decides what the shards of a run hold, as JSON values."""
+    config = folder / CODER_CONFIG
+    return {
+        "result_schema": RESULT_SCHEMA,
+        "sequences": [contig.digest for contig in found],
+        "dictionary": card.sha256,
+        "config": file_sha256(config) if config.is_file() else None,
+        "model": card.model_sha256,
+        "stride": card.stride,
+        "context": card.context,
+        "dtype": card.dtype,
+        "gate": card.gate,
+        "k": card.k,
+        "strands": options.strands,
+        "peaks_per_feature": options.peaks_per_feature,
+        "held_out": list(options.held_out),
+        "shard_bases": SHARD_BASES,
+    }
+
+
+def _check_signal(request: Request, card: DictionaryCard, n_contigs: int) -> None:
+    """Refuse tracks that cannot be written, before anything is computed."""
+    for feature in request.signal:
+        if feature >= card.d_sae:
+            raise UnknownNameError(
+                f"dictionary {card.id!r} has features 0 to {card.d_sae - 1}, got --signal {feature}"
+            )
+    if request.signal and n_contigs > MAX_TRACK_CONTIGS:
+        raise LimitError(
+            f"--signal writes bigWig files of at most {MAX_TRACK_CONTIGS} contigs, the sequences "
+            f"have {n_contigs}; annotate fewer of them, or read activations.parquet instead"
+        )
 
 
 def _input_record(path: Path) -> dict[str, object]:

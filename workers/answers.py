@@ -1,26 +1,77 @@
-"""Questions to a result folder of `saetrack annotate`; the service answers them alike."""
+"""Questions to a result folder or to an atlas; the service answers them alike."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from annotations.cards import find_cards
-from annotations.errors import StorageError
+import pyarrow as pa
+
+from annotations.cards import Cards, find_cards
+from annotations.concept_tracks import read_intervals
+from annotations.errors import OptionError, StorageError, UnknownNameError
+from annotations.interval_ranking import rank_features_for_intervals
 from annotations.options import RunOptions
 from annotations.provenance import read_provenance
-from app.catalog import Result, tf_features
+from annotations.run_motifs import STORED
+from annotations.sequences import contigs, encode_bases, read_sequences
+from annotations.types import STRAND_SIGNS, Strand
+from app.answers import Source
+from app.atlases import find_atlas, open_atlas
+from app.catalog import Result
+from app.config import Settings
 from workers.commands.places import result_file, settings_from_environment
 from workers.export import read_contigs
-from workers.merge import RESULT_FILES, SIGNIFICANT_Q
+from workers.merge import RESULT_FILES
 
 
-def open_result(folder: Path) -> Result:
+def open_source(folder: Path | None, dictionary: str | None) -> Source:
+    """What a question is put to.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Which `saetrack annotate` wrote.
+    dictionary : str, optional
+        Without a folder: whose atlas answers; the default one if None.
+
+    Returns
+    -------
+    source : Source
+        The folder's result with the atlas of its dictionary, or an atlas alone.
+
+    Raises
+    ------
+    OptionError
+        If both are given, or the folder holds no result.
+    UnknownNameError
+        If there is no such folder, dictionary or atlas.
+    StorageError
+        If the provenance is cut or altered.
+    """
+    settings = settings_from_environment()
+    cards = find_cards(settings.model_roots)
+    if folder is not None:
+        if dictionary is not None:
+            raise OptionError("give DIR or --dictionary, not both: a result has one dictionary")
+        return Source.of_result(open_result(folder, cards))
+    return _atlas_source(cards, dictionary, settings)
+
+
+def _atlas_source(cards: Cards, dictionary: str | None, settings: Settings) -> Source:
+    found = find_atlas(cards, dictionary, bundled=settings.bundled_models)
+    atlas = open_atlas(found.folder, found.card.sha256)
+    return Source(dictionary=found.card.id, n_features=found.card.d_sae, atlas=atlas)
+
+
+def open_result(folder: Path, cards: Cards | None = None) -> Result:
     """A result folder, for the questions of `app.catalog`.
 
     Parameters
     ----------
     folder : Path
         Which `saetrack annotate` wrote.
+    cards : Cards, optional
+        Those of the environment by default.
 
     Returns
     -------
@@ -35,7 +86,7 @@ def open_result(folder: Path) -> Result:
     StorageError
         If the provenance is cut or altered.
     """
-    contigs = read_contigs(result_file(folder, "contigs.parquet"))
+    found = read_contigs(result_file(folder, "contigs.parquet"))
     files = {name: result_file(folder, name) for name in RESULT_FILES}
     record = read_provenance(files["provenance.json"])
     made_with, options = record.get("dictionary"), record.get("options")
@@ -43,59 +94,86 @@ def open_result(folder: Path) -> Result:
         raise StorageError(
             f"{files['provenance.json']} names no dictionary or no options: it is cut or altered"
         )
-    cards = find_cards(settings_from_environment().model_roots)
+    cards = find_cards(settings_from_environment().model_roots) if cards is None else cards
     card = cards.dictionaries.get(str(made_with["id"]))
     known = card is not None and card.sha256 == made_with["sha256"]
     return Result(
         files=files,
-        names=[contig.name for contig in contigs],
-        lengths=[contig.length for contig in contigs],
+        names=[contig.name for contig in found],
+        lengths=[contig.length for contig in found],
         options=RunOptions.from_json(cast(Mapping[str, object], options)),
         n_features=int(made_with["d_sae"]),
         atlas=cards.atlas(card) if card is not None and known else None,
         dictionary_sha256=str(made_with["sha256"]),
+        motifs=next(iter(sorted(folder.glob(f"{STORED}.*"))), None),
     )
 
 
-def answer_tf(folder: Path, tf: str, *, limit: int) -> dict[str, Any]:
-    """The features of a result that match a transcription factor.
+def rank_for_bed(
+    folder: Path, bed: Path, *, background: Path | None, sequences: Path | None
+) -> pa.Table:
+    """The feature rows of a result by how well they mark the intervals of a file.
 
     Parameters
     ----------
     folder : Path
-        Result folder.
-    tf : str
-        As `annotations.jaspar.resolve_tf` takes it.
-    limit : int
-        Most features to list.
+        Which `saetrack annotate` wrote.
+    bed : Path
+        BED3 and more, narrowPeak, broadPeak; plain or gzip.
+    background : Path, optional
+        What they are told from; without it, places of equal length and GC content.
+    sequences : Path, optional
+        The sequences of the result; needed without a background.
 
     Returns
     -------
-    answer : dict
-        JSON values: how the name was understood (query, match_type, motifs, release, taxon), the
-        power of the test (test), how many listed features have q at most `significant_q`
-        (significant), and the features by q, those above it too: they are evidence, not matches.
-        Where the features are the run's own, what the atlas knows stands in atlas_features.
+    ranking : Table of `annotations.interval_ranking.RANKING_SCHEMA`
 
     Raises
     ------
-    StateError
-        If the result was made without motifs and the dictionary has no atlas.
+    OptionError
+        If neither a background nor sequences are given, or the sequences are not the result's.
     UnknownNameError
-        If no motif has the name; the message holds near ones.
+        If a file does not exist.
+    FormatError, CoordinateError, LimitError
+        As `annotations.concept_tracks.read_intervals` and
+        `annotations.interval_ranking.rank_features_for_intervals`.
     """
-    found = tf_features(open_result(folder), tf, max_q=1.0, limit=limit)
-    resolved = found.resolution
-    return {
-        "query": tf,
-        "match_type": resolved.match_type,
-        "motifs": [{"matrix_id": m.matrix_id, "name": m.name} for m in resolved.motifs],
-        "release": resolved.release,
-        "taxon": resolved.taxon,
-        "test": found.test,
-        "significant_q": SIGNIFICANT_Q,
-        "significant": sum(row["q"] <= SIGNIFICANT_Q for row in found.features),
-        "features": found.features,
-        "atlas": found.atlas,
-        "atlas_features": [r for r in found.atlas_features if r["q"] <= SIGNIFICANT_Q],
-    }
+    found = read_contigs(result_file(folder, "contigs.parquet"))
+    if background is None and sequences is None:
+        raise OptionError(
+            "--bed needs --background, or --fasta (the file that was annotated) to draw "
+            "places of equal GC content from"
+        )
+    for path in filter(None, (bed, background, sequences)):
+        if not path.is_file():
+            raise UnknownNameError(f"there is no file {path}")
+    codes = None
+    if background is None and sequences is not None:
+        records = read_sequences(sequences).records
+        if [contig.digest for contig in contigs(records)] != [c.digest for c in found]:
+            raise OptionError(f"{sequences} holds other sequences than those {folder} was made of")
+        codes = [encode_bases(record.sequence) for record in records]
+    record = read_provenance(result_file(folder, "provenance.json"))
+    return rank_features_for_intervals(
+        result_file(folder, "activations.parquet"),
+        read_intervals(bed, found),
+        None if background is None else read_intervals(background, found),
+        [contig.length for contig in found],
+        int(cast(Mapping[str, Any], record["dictionary"])["d_sae"]),
+        sequences=codes,
+    )
+
+
+def parse_feature_row(text: str) -> tuple[str, Strand | None]:
+    """A feature as people write it, and its strand.
+
+    Examples
+    --------
+    >>> parse_feature_row("374-"), parse_feature_row("374")
+    (('374', '-'), ('374', None))
+    """
+    for sign in STRAND_SIGNS:
+        if text.endswith(sign):
+            return text.removesuffix(sign), sign
+    return text, None

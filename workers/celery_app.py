@@ -24,6 +24,7 @@ from app.config import Settings
 from app.database import check_schema, make_engine, transaction
 from app.dispatch import heartbeat, retire
 from app.storage import LocalStorage
+from workers.analyses import AnalysisRunner
 from workers.startup import check_installation
 from workers.tasks import ShardRunner, register
 
@@ -43,12 +44,12 @@ def worker_name() -> str:
 
 
 def make_worker_app(runner: ShardRunner, settings: Settings) -> Celery:
-    """The Celery application of a worker, which knows the one task.
+    """The Celery application of a worker, which knows the two tasks.
 
     Parameters
     ----------
     runner : ShardRunner
-        Does the work of the task.
+        Does the work of shards, and keeps the opened dictionary for analyses too.
     settings : Settings
         Says where the broker is.
 
@@ -62,7 +63,7 @@ def make_worker_app(runner: ShardRunner, settings: Settings) -> Celery:
     if settings.broker_url == "filesystem://":
         # the same broker; kombu warns of a URL without a host, though files have none
         app.conf.broker_url = "filesystem://localhost"
-    register(app, runner)
+    register(app, runner, AnalysisRunner(runner).run)
     return app
 
 

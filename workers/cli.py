@@ -37,7 +37,10 @@ class Command(NamedTuple):
 COMMANDS: Mapping[str, Command] = {
     "annotate": Command("workers.commands.annotate", "annotate", "Features, peaks and matches."),
     "query": Command("workers.commands.query", "query", "Which features match a TF."),
+    "causal": Command("workers.commands.causal", "causal", "Whether a motif moves a feature."),
     "signal": Command("workers.commands.signal", "signal", "One feature as a bigWig track."),
+    "atlas": Command("workers.commands.atlas", "atlas", "Make and share labels of features."),
+    "genomes": Command("workers.commands.genomes", "genomes", "Reference genomes under a name."),
     "models": Command("workers.commands.models", "models", "The models that can be run."),
     "serve": Command("workers.commands.serve", "serve", "The REST service and its worker."),
     "worker": Command("workers.commands.worker", "worker", "One more worker for a service."),

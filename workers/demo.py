@@ -120,7 +120,7 @@ def tf_lines(answer: Mapping[str, Any], tf: str, *, rows: int) -> Iterator[str]:
     if not answer["features"]:
         yield f"  none at q <= {answer['max_q']:g}"
         return
-    if answer["atlas"] is not None:
+    if answer["source"] == "atlas":
         yield "  from the atlas of the dictionary:"
     cells = [
         [
@@ -129,7 +129,7 @@ def tf_lines(answer: Mapping[str, Any], tf: str, *, rows: int) -> Iterator[str]:
             row["motif_name"],
             "-" if row["q"] is None else f"{row['q']:.1e}",
             "-" if row["log2_enrichment"] is None else f"{row['log2_enrichment']:.2f}",
-            str(row["here"]["peaks"]) if row["here"] else "0",
+            str(row["run_peaks"] or 0),
         ]
         for row in answer["features"][:rows]
     ]

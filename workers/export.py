@@ -52,8 +52,8 @@ def export(
     Returns
     -------
     written : list of Path
-        features.tsv, peaks.tsv, peaks.bed, matches.tsv, contigs.parquet, contigs.tsv and the
-        bigWig files.
+        features.tsv, peaks.tsv, peaks.bed, matches.tsv, concepts.tsv, contigs.parquet,
+        contigs.tsv and the bigWig files.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def export(
         If a file of the result is missing.
     """
     names = [contig.name for contig in contigs]
-    tables = {name: _read(folder, name) for name in ("features", "peaks", "matches")}
+    tables = {name: _read(folder, name) for name in ("features", "peaks", "matches", "concepts")}
     listed = pa.table(
         [
             pa.array(names, pa.string()),
@@ -72,6 +72,7 @@ def export(
     )
     write_tsv(tables["features"], folder / "features.tsv")
     write_tsv(tables["matches"], folder / "matches.tsv")
+    write_tsv(tables["concepts"], folder / "concepts.tsv")
     write_tsv(with_contig_names(tables["peaks"], names), folder / "peaks.tsv")
     write_peaks_bed(for_bed(tables["peaks"], tables["features"]), names, folder / "peaks.bed")
     write_tsv(listed, folder / "contigs.tsv")
@@ -83,6 +84,7 @@ def export(
             "peaks.tsv",
             "peaks.bed",
             "matches.tsv",
+            "concepts.tsv",
             "contigs.tsv",
             "contigs.parquet",
         )

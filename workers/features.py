@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from annotations.labels import INTERGENIC, KINDS, modal
+from annotations.naming import LABELS_SCHEMA
 from annotations.tables import column
 from workers.peak_labels import LabelledPeaks
 
@@ -13,12 +14,17 @@ ATLAS_COLUMNS = {
     "label": "label",
     "motif_id": "label_motif_id",
     "motif_name": "label_motif_name",
+    "motif_cluster": "label_motif_cluster",
+    "motif_evidence": "label_motif_evidence",
     "motif_q": "label_motif_q",
     "motif_log2_enrichment": "label_motif_log2_enrichment",
     "concept": "label_concept",
+    "concept_orientation": "label_concept_orientation",
     "concept_share": "label_concept_share",
     "concept_log2_enrichment": "label_concept_log2_enrichment",
     "concept_q": "label_concept_q",
+    "concept_f1": "label_concept_f1",
+    "group": "label_group",
 }
 """Columns of an atlas, and their names in the table of features."""
 
@@ -63,20 +69,19 @@ def feature_table(
     for source, target in (
         ("matrix_id", "match_motif_id"),
         ("motif_name", "match_motif_name"),
+        ("cluster", "match_cluster"),
+        ("evidence", "match_evidence"),
         ("q", "match_q"),
         ("log2_enrichment", "match_log2_enrichment"),
     ):
         table = table.append_column(target, _looked_up(rows, claimed, source))
     for source, target in ATLAS_COLUMNS.items():
         if labels is None:
-            kind = pa.string() if source in _TEXT else pa.float64()
+            kind = LABELS_SCHEMA.field(source).type
             table = table.append_column(target, pa.nulls(len(rows), kind))
         else:
             table = table.append_column(target, _looked_up(rows, labels, source))
     return table
-
-
-_TEXT = {"label", "motif_id", "motif_name", "concept"}
 
 
 def row_keys(table: pa.Table) -> NDArray[np.int64]:

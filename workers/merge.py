@@ -3,14 +3,18 @@
     shards --> activations.parquet, statistics, top peaks
         --> motif hits and gene parts at the peaks     (a description)
         --> matches of features and motifs             (a test, or the reason why there is none)
-        --> features.parquet, peaks.parquet, matches.parquet, provenance.json
+        --> how well features tell gene parts          (figures; needs an annotation)
+        --> features, peaks, matches and concepts as Parquet, provenance.json
+
+Contigs may be held out: thresholds and matches are then chosen on the others, and measured once
+on these.
 
 The tables hold nothing but what follows from the inputs: no times, no names of
 contigs. What a run cost and what made it is in provenance.json.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,43 +22,40 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from annotations.activations import active_windows, merge_stretches
+from annotations.activations import merge_stretches
 from annotations.active_bases import LARGEST_POSITION, locus_index
 from annotations.atlas import load_atlas
 from annotations.cards import DictionaryCard, file_sha256
-from annotations.enrichment import (
-    MATCHES_SCHEMA,
-    MatchResult,
-    Power,
-    background_windows,
-    find_matches,
-)
+from annotations.concept_tracks import gene_tracks
+from annotations.enrichment import Power
 from annotations.errors import OptionError
+from annotations.interval_concepts import CONCEPTS_SCHEMA, evaluate_concepts
 from annotations.intervals import overlaps
-from annotations.jaspar import MotifCatalogue, load_motifs
-from annotations.motif_scan import HITS_SCHEMA, scan
+from annotations.motif_scan import HITS_SCHEMA
 from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.peaks import FeatureStatistics, features_table, top_peaks
 from annotations.provenance import environment, peak_memory_bytes, utc_now, write_provenance
+from annotations.run_motifs import catalogue_of
 from annotations.sequences import encode_bases, open_fasta, refget_digest
+from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import column
+from workers.association import Corpus, associate, association_record, scan_corpus
 from workers.features import feature_table
 from workers.peak_labels import GenePlaces, label_peaks
-
-SIGNIFICANT_Q = 0.05
-"""A match is claimed at or below this false discovery rate."""
 
 RESULT_FILES = (
     "activations.parquet",
     "features.parquet",
     "peaks.parquet",
     "matches.parquet",
+    "concepts.parquet",
     "provenance.json",
 )
-"""What a merge writes; the first four are the same bytes for the same inputs."""
+"""What a merge writes; all but the last are the same bytes for the same inputs."""
 
 
 class MergeResult(NamedTuple):
@@ -66,6 +67,9 @@ class MergeResult(NamedTuple):
     """Top peaks kept."""
     matches: int
     """Feature and motif pairs with q at most `SIGNIFICANT_Q`."""
+    confirmed: int | None
+    """Those of them that hold on the held-out contigs ("predictive"); None where that was not
+    tested."""
     power: Power
     """Whether the motif test was made, and if not, why."""
 
@@ -113,6 +117,7 @@ def merge(
     out: Path,
     *,
     genes: pa.Table | None = None,
+    motifs: Path | None = None,
     atlas: Path | None = None,
     made_by: Mapping[str, object] | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
@@ -132,7 +137,9 @@ def merge(
     out : Path
         Existing folder for the `RESULT_FILES`.
     genes : Table of `annotations.genes.GENES_SCHEMA`, optional
-        Gene parts; without them the gene columns are null.
+        Gene parts; without them the gene columns are null, and no concepts are measured.
+    motifs : Path, optional
+        A user's file of motifs, tested beside those of the options' taxon, or alone.
     atlas : Path, optional
         Folder of the dictionary's atlas; without it the label columns are null.
     made_by : mapping, optional
@@ -148,7 +155,7 @@ def merge(
     Raises
     ------
     OptionError
-        If there is no shard.
+        If there is no shard, or contigs are held out that there are not.
     SaetrackError
         If a shard's file, the atlas or the genes do not fit the sequences.
     """
@@ -164,38 +171,63 @@ def merge(
         )
     with stages.stage("peaks"):
         statistics = sum_statistics(shards)
-        peaks = top_peaks(_peaks_of(shards), per_feature=options.peaks_per_feature)
+        peaks = top_peaks(
+            _peaks_of(shards), per_feature=options.peaks_per_feature, held_out=options.held_out
+        )
         features = features_table(statistics)
         sequences = read_codes(fasta)
-    catalogue = None
+        corpus = corpus_of(sequences, options.held_out)
+    scanned = None
     hits = HITS_SCHEMA.empty_table()
-    if options.taxon is not None:
+    catalogue = catalogue_of(options, motifs)
+    if catalogue is not None:
         with stages.stage("motifs"):
-            catalogue = load_motifs(options.taxon, options.release)
-            hits = scan(sequences.codes, catalogue.motifs, p=options.motif_p)
+            scanned = scan_corpus(corpus, catalogue, p=options.motif_p)
+            hits = scanned.table
     with stages.stage("labels"):
         places = None if genes is None else _gene_places(peaks, genes, sequences.lengths, out)
-        labelled = label_peaks(peaks, hits, catalogue, genes, places)
+        labelled = label_peaks(peaks, hits, catalogue, genes, places, held_out=options.held_out)
     with stages.stage("matches"):
-        found = _matches(peaks, hits, sequences, activations, dictionary, catalogue, options)
+        found = associate(
+            peaks,
+            hits,
+            corpus,
+            activations,
+            n_features=dictionary.d_sae,
+            catalogue=catalogue,
+            seed=options.seed,
+        )
+        matches = found.matches.table
+    with stages.stage("concepts"):
+        concepts = CONCEPTS_SCHEMA.empty_table()
+        if genes is not None:
+            concepts = evaluate_concepts(
+                activations,
+                gene_tracks(genes, sequences.lengths),
+                dictionary.d_sae,
+                discovery=corpus.discovery,
+                held_out=options.held_out,
+                peaks=peaks,
+            )
     with stages.stage("features"):
         labels = None if atlas is None else load_atlas(atlas, dictionary.sha256)
         features = feature_table(
             features,
             labelled,
-            found.table,
+            matches,
             None if labels is None else labels.labels,
             significant_q=SIGNIFICANT_Q,
         )
     pq.write_table(features, out / "features.parquet")
     pq.write_table(labelled.table, out / "peaks.parquet")
-    pq.write_table(found.table, out / "matches.parquet")
-    q = found.table.column("q").to_numpy()
+    pq.write_table(matches, out / "matches.parquet")
+    pq.write_table(concepts, out / "concepts.parquet")
     result = MergeResult(
         features=int((features.column("active_bases").to_numpy() > 0).sum()),
         peaks=peaks.num_rows,
-        matches=int((q <= SIGNIFICANT_Q).sum()),
-        power=found.power,
+        matches=pc.sum(pc.less_equal(matches["q"], SIGNIFICANT_Q)).as_py() or 0,
+        confirmed=confirmed(matches) if found.held_out.tested else None,
+        power=found.matches.power,
     )
     record: dict[str, object] = {
         "result_schema": RESULT_SCHEMA,
@@ -210,7 +242,11 @@ def merge(
             "stride": dictionary.stride,
             "context": dictionary.context,
             "gate": dictionary.gate,
+            "k": dictionary.k,
             "dtype": dictionary.dtype,
+            "tokenization": dictionary.tokenization,
+            "nt_per_token": dictionary.nt_per_token,
+            "resolution": dictionary.resolution,
             "random_weights": dictionary.random_weights,
         },
         "atlas": None if labels is None else labels.card(),
@@ -225,8 +261,11 @@ def merge(
             "peaks": result.peaks,
             "motif_hits": hits.num_rows,
             "matches": result.matches,
+            "confirmed_matches": result.confirmed,
+            "concepts": concepts.num_rows,
         },
-        "motif_test": motif_test_record(found, catalogue),
+        "held_out": list(options.held_out),
+        "motif_test": association_record(found, catalogue, scanned, motif_p=options.motif_p),
         "files": {
             name: {"bytes": (out / name).stat().st_size, "sha256": file_sha256(out / name)}
             for name in RESULT_FILES[:-1]
@@ -270,42 +309,30 @@ def read_codes(fasta: Path) -> Sequences:
     return Sequences(codes, digests)
 
 
-def motif_test_record(found: MatchResult, catalogue: MotifCatalogue | None) -> dict[str, object]:
-    """What provenance says of the motif test: whether it was made, on what, and why not."""
-    return {
-        "tested": found.power.tested,
-        "power": "tested" if found.power.tested else "underpowered",
-        "loci": found.power.loci,
-        "needed": found.power.needed,
-        "reason": found.power.reason,
-        "tested_pairs": found.tested_pairs,
-        "significant_q": SIGNIFICANT_Q,
-        "release": None if catalogue is None else catalogue.release,
-        "taxon": None if catalogue is None else catalogue.taxon,
-        "motifs": None if catalogue is None else len(catalogue.motifs),
-    }
+def corpus_of(sequences: Sequences, held_out: Collection[int]) -> Corpus:
+    """The sequences of a computation and those of them that discovery does not see.
 
-
-def _matches(
-    peaks: pa.Table,
-    hits: pa.Table,
-    sequences: Sequences,
-    activations: Path,
-    dictionary: DictionaryCard,
-    catalogue: MotifCatalogue | None,
-    options: RunOptions,
-) -> MatchResult:
-    """Test every motif at every feature's peaks, or say why that was not done."""
-    if catalogue is None:
-        return MatchResult(
-            MATCHES_SCHEMA.empty_table(), Power(False, 0, 0, "no motifs were asked for"), 0
+    Raises
+    ------
+    OptionError
+        If a contig is held out that there is not, or all of them are.
+    """
+    known = range(len(sequences.codes))
+    if not set(held_out) <= set(known) or len(set(held_out)) == len(known):
+        raise OptionError(
+            f"held_out must leave at least one of the {len(known)} contigs, which are numbered "
+            f"from 0, got {sorted(held_out)}"
         )
-    background = background_windows(sequences.codes, seed=options.seed)
-    windows = (background.contig, background.start, background.end)
-    activity = active_windows(activations, windows, dictionary.d_sae)
-    return find_matches(
-        peaks, hits, sequences.codes, activity, motifs=catalogue.motifs, background=background
+    return Corpus(codes=sequences.codes, held_out=held_out)
+
+
+def confirmed(matches: pa.Table) -> int:
+    """Significant matches whose evidence says "predictive"."""
+    held = pc.and_(
+        pc.less_equal(matches["q"], SIGNIFICANT_Q),
+        pc.match_substring(matches["evidence"], "predictive"),
     )
+    return pc.sum(held).as_py() or 0
 
 
 def _gene_places(

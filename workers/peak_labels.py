@@ -1,5 +1,6 @@
 """What stands at the top peaks of a computation, as columns beside each peak."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,11 @@ class LabelledPeaks(NamedTuple):
     """Peaks and what stands there."""
 
     table: pa.Table
-    """The peaks, with columns motif_id, motif_name, motif_offset (bases, in the sense of the
-    pass), motif_strand (of the sequence), motif_score (log2 odds), motif_p (the motif threshold),
-    genes (kinds, joined by a semicolon) and gene_name; null where nothing stands or is known."""
+    """The peaks, with columns held_out (whether on a contig that discovery does not see),
+    motif_id, motif_name, motif_offset (bases, in the sense of the pass), motif_strand (of the
+    sequence), motif_score (log2 odds), motif_threshold_p (the p that the motif's threshold
+    attains: the same for all its hits, and not the p of this one), genes (kinds, joined by a
+    semicolon) and gene_name; null where nothing stands or is known."""
     motif: NDArray[np.int64]
     """Index in the catalogue of the best motif near each peak; -1 for none."""
     kind: NDArray[np.int64] | None
@@ -45,6 +48,8 @@ def label_peaks(
     catalogue: MotifCatalogue | None,
     genes: pa.Table | None,
     places: GenePlaces | None,
+    *,
+    held_out: Collection[int] = (),
 ) -> LabelledPeaks:
     """Put the best motif hit and the gene parts beside each peak.
 
@@ -60,12 +65,16 @@ def label_peaks(
         Gene parts of the same sequences.
     places : GenePlaces or None
         The bases of `peaks`, and the rows of `genes` that lie there.
+    held_out : collection of int
+        Contigs that discovery does not see.
 
     Returns
     -------
     labelled : LabelledPeaks
         One row per peak, in the order given.
     """
+    aside = np.isin(column(peaks, "contig"), list(held_out))
+    peaks = peaks.append_column(pa.field("held_out", pa.bool_(), nullable=False), pa.array(aside))
     table, motif = _with_motifs(peaks, hits, catalogue)
     if genes is None or places is None:
         nothing = pa.nulls(peaks.num_rows, pa.string())
@@ -98,7 +107,7 @@ def _with_motifs(
         "motif_offset": pa.array(near.offset.astype(np.int32), mask=~found),
         "motif_strand": hits.column("strand").take(rows),
         "motif_score": hits.column("score").take(rows),
-        "motif_p": hits.column("p").take(rows),
+        "motif_threshold_p": hits.column("p").take(rows),
     }
     for name, values in columns.items():
         peaks = peaks.append_column(name, values)

@@ -13,7 +13,7 @@ the models are causal, so padding changes no base before it.
 `merge` in `workers.merge` joins the shards of a computation.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -27,7 +27,7 @@ from annotations.cards import DictionaryCard
 from annotations.errors import CoordinateError
 from annotations.options import MAX_PEAKS_PER_FEATURE, Strands
 from annotations.packed import Places, pack, unpack
-from annotations.peaks import RADIUS, FeatureStatistics, find_peaks, keep_top
+from annotations.peaks import RADIUS, FeatureStatistics, find_peaks, keep_top, with_context
 from annotations.sequences import encode_bases, open_fasta, reverse_complement
 from annotations.stretches import to_stretches
 from annotations.types import Span, Strand
@@ -86,6 +86,7 @@ def run_shard(
     strands: Strands = "both",
     batch: int = 8,
     peaks_per_feature: int = MAX_PEAKS_PER_FEATURE,
+    held_out: Collection[int] = (),
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> ShardResult:
     """Find the activations, peaks and statistics of some spans of sequence.
@@ -106,7 +107,10 @@ def run_shard(
         Windows encoded at once. Halved when memory runs out; the window never changes.
     peaks_per_feature : int
         Peaks written for each feature and strand, the largest; a merge may keep no more than
-        that. All of them are counted in the statistics.
+        that. All of them are counted in the statistics, but those at the start of a record, as
+        it is read, are no peaks (`annotations.peaks.with_context`).
+    held_out : collection of int
+        Contigs held out of discovery: as many of their peaks are written as of the others.
     on_progress : callable
         Told the bases done so far, after each batch; may raise `Canceled`.
 
@@ -156,10 +160,10 @@ def run_shard(
         bases=owned_bases,
         active=len(active.value),
     )
-    peaks = find_peaks(found, spans)
+    peaks = with_context(find_peaks(found, spans), lengths)
     del found
     write_stretches(to_stretches(active), result.activations)
-    pq.write_table(keep_top(peaks, peaks_per_feature), result.peaks)
+    pq.write_table(keep_top(peaks, peaks_per_feature, held_out=held_out), result.peaks)
     scanned = {1: known, -1: known} if strands == "both" else {1: known}
     statistics = FeatureStatistics.of(active, n_features=card.d_sae, scanned=scanned, peaks=peaks)
     pq.write_table(statistics.to_table(), result.statistics)

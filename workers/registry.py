@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from annotations.cards import (
     SAE_WEIGHTS,
@@ -22,10 +23,14 @@ from annotations.cards import (
 from annotations.errors import CoordinateError, WeightsError
 from annotations.sequences import encode_bases, reverse_complement
 from annotations.types import STRAND_SIGNS, Strand
+from workers.device import HostCopies, upload
 from workers.language_models.loading import load_language_model
 from workers.language_models.paired_tree import N_CODE
-from workers.language_models.protocol import LanguageModel
-from workers.sae import SparseCoder, load_sae_lens, read_safetensors
+from workers.language_models.protocol import LanguageModel, TokenLanguageModel
+from workers.language_models.tensor_file import TensorFile
+from workers.sae import SparseCoder
+from workers.sae_lens import load_sae_lens
+from workers.tokens import encode_tokens, without_n
 
 CANARY_ACTIVATIONS = 32
 """Activations a canary pins: the largest of its sequence."""
@@ -65,7 +70,9 @@ class Encoder:
         self.device = device
 
     @torch.inference_mode()
-    def activations_of(self, codes: NDArray[np.uint8]) -> SparseWindows:
+    def activations_of(
+        self, codes: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None
+    ) -> SparseWindows:
         """Active features at every base of some windows.
 
         Parameters
@@ -73,11 +80,14 @@ class Encoder:
         codes : ndarray of uint8, shape (batch, length)
             Base codes of windows as they are read: for the reverse strand, of the
             reverse complement.
+        wanted : ndarray of bool, shape (batch, length), optional
+            Only the features of these bases; all by default. The model reads the others too.
 
         Returns
         -------
         rows : SparseWindows
-            No feature is active at a base that is not A, C, G or T (code 4).
+            No feature is active at a base that is not A, C, G or T (code 4). Where a token
+            of the model holds several bases, each has the token's activations.
 
         Raises
         ------
@@ -90,26 +100,76 @@ class Encoder:
             raise CoordinateError(
                 f"codes must be uint8 of shape (batch, length), got {codes.dtype} of {codes.shape}"
             )
-        window, position = np.nonzero(codes < N_CODE)
-        if not len(window):
+        read = codes < N_CODE if wanted is None else (codes < N_CODE) & wanted
+        if not read.any():
             none = np.empty(0, np.int64)
             return SparseWindows(none, none, none.astype(np.uint32), none.astype(np.float32))
-        ids = torch.from_numpy(np.ascontiguousarray(codes)).to(self.device)
+        ids = upload(codes, self.device)
+        if isinstance(self.language_model, TokenLanguageModel):
+            tokens = self.language_model.token_activations(ids, self.dictionary.layer)
+            bases = encode_tokens(tokens, codes, self.coder, read)
+            return SparseWindows(
+                bases.window, bases.position, bases.feature.astype(np.uint32), bases.value
+            )
         h = self.language_model.activations(ids, self.dictionary.layer)
-        # Where no base is N this is a view: no copy of the batch.
-        known = h.flatten(0, 1) if len(window) == codes.size else h[ids < N_CODE]
-        found = self.coder.encode_sparse(known)
-        row = found.row.cpu().numpy()
+        if self.coder.gate == "batch_topk":
+            # All bases of a window compete, wanted or not.
+            return self._encode(h, codes < N_CODE, read)
+        return self._encode(h, read, read)
+
+    @torch.inference_mode()
+    def inputs_of(self, codes: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> Tensor:
+        """What the dictionary is given of some windows, before its gate.
+
+        Parameters
+        ----------
+        codes : ndarray of uint8, shape (batch, length)
+            As in `activations_of`.
+        wanted : ndarray of bool, shape (batch, length)
+            The bases wanted; a token is wanted where its first base is.
+
+        Returns
+        -------
+        h : float tensor, shape [bases or tokens, d_in]
+            In the number format of the model.
+        """
+        ids = upload(codes, self.device)
+        if isinstance(self.language_model, TokenLanguageModel):
+            found = self.language_model.token_activations(ids, self.dictionary.layer)
+            found = without_n(found, codes)
+            return found.h[torch.from_numpy(wanted[found.window, found.start]).to(self.device)]
+        h = self.language_model.activations(ids, self.dictionary.layer)
+        return h[torch.from_numpy(wanted & (codes < N_CODE)).to(self.device)]
+
+    def _encode(
+        self, h: Tensor, given: NDArray[np.bool_], read: NDArray[np.bool_]
+    ) -> SparseWindows:
+        """Active features of the bases `read`, of those `given` to the dictionary."""
+        window, position = np.nonzero(given)
+        picked = None
+        if len(window) < given.size:
+            picked = upload(np.flatnonzero(given), self.device)
+        copies = HostCopies(self.device)
+        for found in self.coder.stream(h.flatten(0, 1), rows=picked, window=window):
+            # Half the bytes: neither rows of a batch nor features reach 2^31.
+            copies.start(found.row.int(), found.feature.int(), found.value)
+        columns = zip(*copies.finish(), strict=True)
+        row, feature, value = (np.concatenate(column) for column in columns)
+        rows = SparseWindows(window[row], position[row], feature.view(np.uint32), value)
+        if given is read:
+            return rows
+        kept = read[rows.window, rows.position]
         return SparseWindows(
-            window[row],
-            position[row],
-            found.feature.cpu().numpy().astype(np.uint32),
-            found.value.cpu().numpy(),
+            rows.window[kept], rows.position[kept], rows.feature[kept], rows.value[kept]
         )
 
 
 def open_dictionary(
-    card: DictionaryCard, roots: Sequence[Path], device: torch.device | None = None
+    card: DictionaryCard,
+    roots: Sequence[Path],
+    device: torch.device | None = None,
+    *,
+    whole: bool = False,
 ) -> Encoder:
     """Open a dictionary and its language model, ready to encode.
 
@@ -121,6 +181,8 @@ def open_dictionary(
         Models folders, as for `annotations.cards.find_cards`.
     device : torch.device, optional
         Where to compute; the CPU unless told.
+    whole : bool
+        Whether the model's blocks after the tap are loaded too, for what it expects of bases.
 
     Returns
     -------
@@ -145,10 +207,14 @@ def open_dictionary(
             f"{model_card.id!r} has {model_card.sha256[:12]}…; install the two that belong together"
         )
     _verify(model_folder / model_card.weights, model_card.sha256)
+    for name, sha256 in (model_card.files or {}).items():
+        _verify(model_folder / name, sha256)
     _verify(folder / SAE_WEIGHTS, card.sha256)
-    state = read_safetensors(model_folder / model_card.weights, device)
-    language_model = load_language_model(model_card, state)
-    coder = load_sae_lens(folder).to(device)
+    state = TensorFile(model_folder / model_card.weights, device)
+    language_model = load_language_model(
+        model_card, state, card.dtype, model_folder, blocks=None if whole else card.layer
+    )
+    coder = as_served(load_sae_lens(folder), card).to(device)
     _check_fit(card, language_model, coder)
     encoder = Encoder(card, model_card, language_model, coder, device)
     if card.canary is None:
@@ -156,6 +222,25 @@ def open_dictionary(
     else:
         check_canary(encoder, card.canary)
     return encoder
+
+
+def as_served(coder: SparseCoder, card: DictionaryCard) -> SparseCoder:
+    """The coder with the gate of its card.
+
+    Raises
+    ------
+    WeightsError
+        If the card asks for a threshold that the weights have not.
+    """
+    if card.gate == "jumprelu":
+        if coder.gate != "jumprelu":
+            raise WeightsError(
+                f"the weights of dictionary {card.id!r} have the gate {coder.gate!r} and no "
+                "threshold, which its card asks for: calibrate one with `saetrack models "
+                "calibrate`, or write the gate topk into the card"
+            )
+        return coder
+    return coder.gated_by(card.gate, card.k)
 
 
 def write_canary(card: DictionaryCard, encoder: Encoder, sequence: str) -> dict[str, Any]:
@@ -271,11 +356,6 @@ def _check_fit(card: DictionaryCard, model: LanguageModel, coder: SparseCoder) -
         raise WeightsError(
             f"dictionary {card.id!r} has {coder.d_in} channels and {coder.n_features} features, "
             f"but its card says {card.d_in} and {card.d_sae}"
-        )
-    if coder.gate != card.gate:
-        raise WeightsError(
-            f"dictionary {card.id!r} has the gate {coder.gate!r}, but only {card.gate!r} is "
-            "served: calibrate a threshold and save it as jumprelu"
         )
     if coder.d_in != model.width or not 0 <= card.layer <= model.n_blocks:
         raise WeightsError(

@@ -1,47 +1,68 @@
-"""Sparse coders: a dictionary's weights, its gate, and the sae-lens folder they are kept in.
+"""Sparse coders: a dictionary's weights and its gate.
 
     pre = (x [- b_dec]) W_enc + b_enc
     f   = pre where pre > threshold and pre > 0, else 0          gate "jumprelu"
     f   = relu(pre) of the k largest of each row                 gate "topk"
+    f   = relu(pre) of the k * n largest of all n rows given     gate "batch_topk"
     x'  = f W_dec + b_dec
 
-Every form sae-lens writes is brought to one of these two when it is loaded:
-"standard" is jumprelu with threshold 0, "gated" is jumprelu with another
-threshold (Rajamanoharan et al. 2024, arXiv:2404.16014, section 3.2), and a
-top-k that ranks latents by what they decode to has its decoder's norms folded
-into the encoder.
+The first two are served: a row's activations depend on that row alone. The last
+is the rule of the Evo 2 notebook and of BatchTopK in training (Bussmann et al.
+2024, arXiv:2412.06410), for parity with published figures: what is active in a
+row depends on the rows it is given with.
+
+The folders they are kept in are in `workers.sae_lens`, what others publish in
+`workers.sae_formats`.
 
 A matrix product may round differently for another number of rows. Rows are
 therefore always multiplied in chunks of one fixed shape, the last one padded,
 so that equal rows give bitwise equal activations in any batch or partition.
 """
 
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from itertools import pairwise
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from annotations.cards import SAE_WEIGHTS
 from annotations.errors import WeightsError
 
-Gate = Literal["jumprelu", "topk"]
-
-CONFIG_FILE = "cfg.json"
-ARCHITECTURES = ("standard", "gated", "topk", "jumprelu")
-"""Architectures of sae-lens folders that are understood."""
+Gate = Literal["jumprelu", "topk", "batch_topk"]
 
 CHUNK_ROWS = {"cpu": 256, "cuda": 16_384}
-"""Rows of every matrix product, by type of device; on a CPU the result stays in its cache."""
+"""Rows of every matrix product at most, by type of device; on a CPU the result of a small
+dictionary stays in its cache."""
 
-_SAE_LENS_VERSION = "6.54.12"
-_TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
+CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}
+"""Size of a product's result at most: all that is ever held of dense activations."""
+
+TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
+"""The tensors of a coder beside its threshold."""
+
+
+def chunk_rows(device: str, n_features: int) -> int:
+    """Rows of a matrix product: a power of two within `CHUNK_ROWS` and `CHUNK_BYTES`.
+
+    Parameters
+    ----------
+    device : str
+        Type of the device, "cpu" or "cuda".
+    n_features : int
+        Features of the dictionary.
+
+    Examples
+    --------
+    >>> chunk_rows("cpu", 4096), chunk_rows("cuda", 4096), chunk_rows("cuda", 131_072)
+    (256, 16384, 1024)
+    """
+    room = min(CHUNK_ROWS[device], CHUNK_BYTES[device] // (4 * n_features))
+    return 1 << max(0, room.bit_length() - 1)
 
 
 class SparseRows(NamedTuple):
@@ -74,7 +95,8 @@ class SparseCoder:
     gate: Gate = "jumprelu"
     """The rule that says which latents are active."""
     k: int | None = None
-    """Latents kept in each row by the "topk" gate, which ignores `threshold`."""
+    """Latents kept in each row (on average, by "batch_topk") by the two gates that ignore
+    `threshold`."""
 
     def __post_init__(self) -> None:
         """Check the shapes.
@@ -98,8 +120,10 @@ class SparseCoder:
                 raise WeightsError(
                     f"{name} must have shape {shape} beside a W_enc of {[d_in, d_sae]}, got {found}"
                 )
-        if self.gate == "topk" and (self.k is None or not 1 <= self.k <= d_sae):
-            raise WeightsError(f"a topk gate keeps 1 to {d_sae} latents of a row, got k {self.k}")
+        if self.gate != "jumprelu" and (self.k is None or not 1 <= self.k <= d_sae):
+            raise WeightsError(
+                f"a {self.gate} gate keeps 1 to {d_sae} latents of a row, got k {self.k}"
+            )
 
     @property
     def d_in(self) -> int:
@@ -113,16 +137,36 @@ class SparseCoder:
 
     def to(self, device: torch.device) -> "SparseCoder":
         """The same coder on another device."""
-        names = (*_TENSORS, "threshold")
+        names = (*TENSORS, "threshold")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
-    @torch.inference_mode()
-    def encode(self, x: Tensor) -> Tensor:
-        """Gated activations of every feature.
+    def gated_by(self, gate: str, k: int | None) -> "SparseCoder":
+        """The same weights behind another gate.
 
         Parameters
         ----------
-        x : float32 tensor, shape [n, d_in]
+        gate : {"topk", "batch_topk"}
+            The rule.
+        k : int
+            Latents of a row.
+
+        Raises
+        ------
+        WeightsError
+            If the gate is none of these or `k` is not possible.
+        """
+        if gate not in ("topk", "batch_topk"):
+            raise WeightsError(f"weights can be gated by topk or batch_topk, got {gate!r}")
+        return replace(self, gate=cast(Gate, gate), k=k)
+
+    @torch.inference_mode()
+    def encode(self, x: Tensor) -> Tensor:
+        """Gated activations of every feature, dense: for few rows and for tests.
+
+        Parameters
+        ----------
+        x : float tensor, shape [n, d_in]
+            By the gate "batch_topk", all the rows of a window: they compete.
 
         Returns
         -------
@@ -134,6 +178,8 @@ class SparseCoder:
         WeightsError
             If `x` has another number of channels.
         """
+        if self.gate == "batch_topk":
+            return self.batch_topk(x, self.k or 0)
         out = torch.zeros(len(x), self.n_features, device=self.W_enc.device)
         for start, pre in self._preactivations(x):
             part = out[start : start + len(pre)]
@@ -145,69 +191,157 @@ class SparseCoder:
         return out
 
     @torch.inference_mode()
-    def encode_sparse(self, x: Tensor) -> SparseRows:
-        """Active features only; dense activations never leave a chunk.
+    def stream(
+        self,
+        x: Tensor,
+        *,
+        rows: Tensor | None = None,
+        window: NDArray[np.int64] | None = None,
+    ) -> Iterator[SparseRows]:
+        """Active features, some rows at a time; dense activations never leave a chunk.
 
-        An activation depends on its own row alone: it is bitwise the same in any
-        batch, order or partition of the rows on the same device.
+        An activation depends on its own row alone, unless the gate is "batch_topk": it is
+        bitwise the same in any batch, order or partition of the rows on the same device.
 
         Parameters
         ----------
-        x : float32 tensor, shape [n, d_in]
+        x : float tensor, shape [n, d_in]
+            Cast to float32 a chunk at a time.
+        rows : int64 tensor, shape [m], optional
+            Rows of `x` to encode; all in their order by default.
+        window : int64 array, shape (m,), optional
+            Window of each row; sorted. Matters to the gate "batch_topk" alone, by which the
+            rows of a window compete; one window by default.
 
-        Returns
-        -------
-        rows : SparseRows
+        Yields
+        ------
+        found : SparseRows
+            `row` counts from 0 over all rows encoded.
 
         Raises
         ------
         WeightsError
             If `x` has another number of channels.
         """
-        parts = [
-            SparseRows(found.row + start, found.feature, found.value)
-            for start, pre in self._preactivations(x)
-            for found in [self._active(pre)]
-        ]
-        empty = torch.empty(0, dtype=torch.int64, device=self.W_enc.device)
-        parts.append(SparseRows(empty, empty, empty.float()))
-        return SparseRows(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        if self.gate != "batch_topk":
+            for start, pre in self._preactivations(x, rows):
+                found = self._active(pre)
+                yield SparseRows(found.row + start, found.feature, found.value)
+            return
+        count = len(x) if rows is None else len(rows)
+        inner = [] if window is None else (np.flatnonzero(np.diff(window)) + 1).tolist()
+        for start, end in pairwise([0, *inner, count]):
+            part = x[start:end] if rows is None else x[rows[start:end]]
+            found = self._compete(part, self.k or 0)
+            yield SparseRows(found.row + start, found.feature, found.value)
+
+    def encode_sparse(self, x: Tensor) -> SparseRows:
+        """Active features of all rows, as of one window; see `stream`."""
+        return self._joined(self.stream(x))
+
+    def encode_windows(self, x: Tensor, window: NDArray[np.int64]) -> SparseRows:
+        """Active features of the rows of several windows; see `stream`."""
+        return self._joined(self.stream(x, window=window))
+
+    def preactivations(self, x: Tensor) -> Iterator[Tensor]:
+        """Pre-activations of every feature, chunk by chunk of the rows.
+
+        Parameters
+        ----------
+        x : float32 tensor, shape [n, d_in]
+
+        Yields
+        ------
+        pre : float32 tensor, shape [rows, d_sae]
+            Before any gate; overwritten by the next chunk.
+
+        Raises
+        ------
+        WeightsError
+            If `x` has another number of channels.
+        """
+        for _, pre in self._preactivations(x):
+            yield pre
 
     @torch.inference_mode()
     def batch_topk(self, x: Tensor, k: int) -> Tensor:
-        """The ``k * n`` largest activations of a whole batch of n rows; for comparison only.
+        """The ``k * n`` largest activations of a whole batch of n rows.
 
-        The rule of the Evo 2 notebook and of BatchTopK in training (Bussmann et al.
-        2024, arXiv:2412.06410). What is active in one row depends on the others, so
-        it is never used to serve.
+        What the gate "batch_topk" does, whatever the coder's own gate is.
 
         Returns
         -------
         f : float32 tensor, shape [n, d_sae]
         """
-        pre = torch.cat([part.clone() for _, part in self._preactivations(x)]).relu()
-        top = pre.flatten().topk(min(k * len(pre), pre.numel()))
-        return torch.zeros_like(pre).flatten().scatter(0, top.indices, top.values).view_as(pre)
+        found = self._compete(x, k)
+        out = torch.zeros(len(x), self.n_features, device=self.W_enc.device)
+        out[found.row, found.feature] = found.value
+        return out
 
     @torch.inference_mode()
     def decode(self, f: Tensor) -> Tensor:
         """Reconstruction, float32 [n, d_in], of activations [n, d_sae]."""
         return f @ self.W_dec + self.b_dec
 
+    @torch.inference_mode()
+    def decode_sparse(self, found: SparseRows, n: int) -> Tensor:
+        """Reconstruction of n rows from what is active in them.
+
+        Parameters
+        ----------
+        found : SparseRows
+            Sorted by row, as `stream` and `encode_sparse` give it.
+        n : int
+            Rows, those without an active feature counted.
+
+        Returns
+        -------
+        y : float32 tensor, shape [n, d_in]
+        """
+        first = torch.searchsorted(found.row, torch.arange(n, device=found.row.device))
+        return self.b_dec + F.embedding_bag(
+            found.feature, self.W_dec, first, mode="sum", per_sample_weights=found.value
+        )
+
     def _floor(self) -> Tensor:
         return self.threshold.clamp(min=0)
 
-    def _preactivations(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def _joined(self, parts: Iterable[SparseRows]) -> SparseRows:
+        empty = torch.empty(0, dtype=torch.int64, device=self.W_enc.device)
+        columns = zip(*parts, SparseRows(empty, empty, empty.float()), strict=True)
+        return SparseRows(*(torch.cat(column) for column in columns))
+
+    def _compete(self, x: Tensor, k: int) -> SparseRows:
+        """The ``k * n`` largest positive latents of n rows; the others are dropped on the way."""
+        wanted = min(k * len(x), len(x) * self.n_features)
+        value = torch.empty(0, device=self.W_enc.device)
+        place = torch.empty(0, dtype=torch.int64, device=self.W_enc.device)
+        floor = 0.0
+        for start, pre in self._preactivations(x):
+            above = (pre > floor).flatten().nonzero()[:, 0]
+            value = torch.cat([value, pre.flatten()[above]])
+            place = torch.cat([place, above + start * self.n_features])
+            if len(value) > wanted:
+                value, kept = value.topk(wanted, sorted=False)
+                place, floor = place[kept], float(value.min()) if wanted else math.inf
+        place, order = place.sort()
+        row = torch.div(place, self.n_features, rounding_mode="floor")
+        return SparseRows(row, place - row * self.n_features, value[order])
+
+    def _preactivations(
+        self, x: Tensor, picked: Tensor | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
         """First row and pre-activations of each chunk, in a buffer the next chunk overwrites."""
         if x.ndim != 2 or x.shape[1] != self.d_in:
             raise WeightsError(
                 f"this dictionary reads activations of shape [n, {self.d_in}], got {list(x.shape)}"
             )
-        rows = CHUNK_ROWS[self.W_enc.device.type]
+        rows = chunk_rows(self.W_enc.device.type, self.n_features)
         chunk = torch.zeros(rows, self.d_in, device=self.W_enc.device)
         pre = torch.empty(rows, self.n_features, device=self.W_enc.device)
-        for start in range(0, len(x), rows):
-            part = x[start : start + rows]
+        for start in range(0, len(x) if picked is None else len(picked), rows):
+            chosen = slice(start, start + rows)
+            part = x[chosen] if picked is None else x[picked[chosen]]
             # Rows past the end keep what they held; no row depends on another.
             chunk[: len(part)] = part - self.b_dec if self.apply_b_dec_to_input else part
             torch.addmm(self.b_enc, chunk, self.W_enc, out=pre)
@@ -216,9 +350,11 @@ class SparseCoder:
     def _active(self, pre: Tensor) -> SparseRows:
         if self.gate == "topk":
             top = pre.topk(self.k or 0, dim=1)
-            mask = torch.zeros_like(pre, dtype=torch.bool).scatter_(1, top.indices, top.values > 0)
-            flat = mask.flatten().nonzero()[:, 0]
-        elif pre.device.type == "cpu":
+            feature, order = top.indices.sort(dim=1)
+            value = top.values.gather(1, order)
+            kept = value > 0
+            return SparseRows(kept.nonzero()[:, 0], feature[kept], value[kept])
+        if pre.device.type == "cpu":
             # numpy compares twice and counts six times as fast as torch on one CPU core
             above = pre.numpy() > self._floor().numpy()
             flat = torch.from_numpy(np.flatnonzero(above))
@@ -226,6 +362,17 @@ class SparseCoder:
             flat = (pre > self._floor()).flatten().nonzero()[:, 0]
         row = torch.div(flat, self.n_features, rounding_mode="floor")
         return SparseRows(row, flat - row * self.n_features, pre.flatten()[flat])
+
+
+def scaled(coder: SparseCoder, scale: float) -> SparseCoder:
+    """The coder that reads `scale` times the activations, and gives its reconstruction back.
+
+    ``encode(x)`` of the result is ``coder.encode(scale * x)``, ``decode(f)`` is
+    ``coder.decode(f) / scale``.
+    """
+    return replace(
+        coder, W_enc=coder.W_enc * scale, W_dec=coder.W_dec / scale, b_dec=coder.b_dec / scale
+    )
 
 
 def fold_whitening(mean: Tensor, matrix: Tensor, coder: SparseCoder) -> SparseCoder:
@@ -257,171 +404,4 @@ def fold_whitening(mean: Tensor, matrix: Tensor, coder: SparseCoder) -> SparseCo
         W_dec=(dec @ inverse).float(),
         b_dec=(mean.double() + centre @ inverse).float(),
         apply_b_dec_to_input=False,
-    )
-
-
-def load_sae_lens(folder: Path) -> SparseCoder:
-    """Load a sae-lens folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds `cfg.json` and `sae_weights.safetensors`; weights of any float type.
-
-    Returns
-    -------
-    coder : SparseCoder
-        In float32 on the CPU.
-
-    Raises
-    ------
-    WeightsError
-        If a file is missing or damaged, the architecture or an option is not
-        supported, or the tensors do not fit the configuration.
-    """
-    config = _read_config(folder / CONFIG_FILE)
-    tensors = read_safetensors(folder / SAE_WEIGHTS)
-    architecture = config.get("architecture")
-    if architecture not in ARCHITECTURES:
-        raise WeightsError(
-            f"{folder} holds a sparse autoencoder of the architecture {architecture!r}; supported "
-            f"are {', '.join(ARCHITECTURES)} (BatchTopK is saved as jumprelu by sae-lens)"
-        )
-    for name in ("normalize_activations", "reshape_activations"):
-        if config.get(name, "none") != "none":
-            raise WeightsError(
-                f"{folder} has {name} {config[name]!r}; only 'none' is supported: fold it into the "
-                "weights before saving"
-            )
-    if architecture == "gated":
-        tensors = _gated_as_jumprelu(tensors, folder)
-    wanted = {*_TENSORS, *(["threshold"] if architecture in ("jumprelu", "gated") else [])}
-    if set(tensors) != wanted:
-        raise WeightsError(
-            f"{folder / SAE_WEIGHTS} must hold {', '.join(sorted(wanted))} for the architecture "
-            f"{architecture!r}, got {', '.join(sorted(tensors))}"
-        )
-    tensors.setdefault("threshold", torch.zeros_like(tensors["b_enc"]))
-    coder = SparseCoder(
-        **tensors,
-        apply_b_dec_to_input=bool(config.get("apply_b_dec_to_input", True)),
-        gate="topk" if architecture == "topk" else "jumprelu",
-        k=config.get("k") if architecture == "topk" else None,
-    )
-    if (config.get("d_in"), config.get("d_sae")) != (coder.d_in, coder.n_features):
-        raise WeightsError(
-            f"{folder / CONFIG_FILE} says d_in {config.get('d_in')} and d_sae "
-            f"{config.get('d_sae')}, but the weights have {coder.d_in} and {coder.n_features}"
-        )
-    return _fold_decoder_norm(coder) if config.get("rescale_acts_by_decoder_norm") else coder
-
-
-def save_sae_lens(
-    coder: SparseCoder,
-    folder: Path,
-    *,
-    half: bool = False,
-    metadata: dict[str, Any] | None = None,
-) -> None:
-    """Write a coder as a sae-lens folder, which must exist.
-
-    Parameters
-    ----------
-    coder : SparseCoder
-        Its gate must be "jumprelu" or "topk".
-    folder : Path
-        Gets `cfg.json` and `sae_weights.safetensors`.
-    half : bool
-        Store the two matrices in float16. sae-lens and `load_sae_lens` read them
-        back as float32; biases and thresholds are float32 either way.
-    metadata : dict, optional
-        Added to the metadata, such as ``model_name`` and ``hook_name``.
-    """
-    small = torch.float16 if half else torch.float32
-    tensors = {
-        name: tensor.to("cpu", small if name.startswith("W_") else torch.float32).contiguous()
-        for name in _TENSORS
-        for tensor in [getattr(coder, name)]
-    }
-    if coder.gate == "jumprelu":
-        tensors["threshold"] = coder._floor().cpu().contiguous()
-    config: dict[str, Any] = {
-        "architecture": coder.gate,
-        "d_in": coder.d_in,
-        "d_sae": coder.n_features,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": coder.apply_b_dec_to_input,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "rescale_acts_by_decoder_norm": False,
-        # sae-lens drops all metadata of a folder that does not state its version.
-        "metadata": {**(metadata or {}), "sae_lens_version": _SAE_LENS_VERSION},
-    }
-    if coder.gate == "topk":
-        config["k"] = coder.k
-    save_file(tensors, folder / SAE_WEIGHTS)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def read_safetensors(path: Path, device: torch.device | None = None) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, floats as float32.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing or not safetensors.
-    """
-    if not path.is_file():
-        raise WeightsError(f"the weights {path} are missing; put them there or correct the card")
-    try:
-        tensors = load_file(path, device=str(device or "cpu"))
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}); fetch it again or convert it"
-        ) from error
-    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{path} is missing or not JSON ({error}); a sae-lens folder holds {CONFIG_FILE} and "
-            f"{SAE_WEIGHTS}"
-        ) from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} must hold a JSON object, got {type(config).__name__}")
-    return config
-
-
-def _gated_as_jumprelu(tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """Both paths share x W_enc, so the gate's condition is a threshold on the magnitude."""
-    wanted = {"W_enc", "b_gate", "b_mag", "r_mag", "W_dec", "b_dec"}
-    if set(tensors) != wanted:
-        raise WeightsError(
-            f"{folder / SAE_WEIGHTS} must hold {', '.join(sorted(wanted))} for the architecture "
-            f"'gated', got {', '.join(sorted(tensors))}"
-        )
-    scale = tensors["r_mag"].exp()
-    return {
-        "W_enc": tensors["W_enc"] * scale,
-        "b_enc": tensors["b_mag"],
-        "threshold": tensors["b_mag"] - scale * tensors["b_gate"],
-        "W_dec": tensors["W_dec"],
-        "b_dec": tensors["b_dec"],
-    }
-
-
-def _fold_decoder_norm(coder: SparseCoder) -> SparseCoder:
-    """Unit decoder rows, with their norms in the encoder; activations are in those units."""
-    norm = coder.W_dec.norm(dim=1)
-    if coder.gate != "topk" or not bool((norm > 0).all()):
-        raise WeightsError(
-            "rescale_acts_by_decoder_norm is supported for topk with no zero row in W_dec alone; "
-            "fold it into the weights before saving (sae-lens: fold_W_dec_norm)"
-        )
-    return replace(
-        coder, W_enc=coder.W_enc * norm, b_enc=coder.b_enc * norm, W_dec=coder.W_dec / norm[:, None]
     )

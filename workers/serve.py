@@ -29,7 +29,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from annotations.errors import OptionError, ToolError
-from app.broker import make_producer, publish
+from app.analysis_leases import due_analyses, fail_exhausted_analyses
+from app.broker import make_producer, publish, publish_analysis
 from app.config import PREFIX, Settings
 from app.database import make_engine, transaction, upgrade
 from app.dispatch import due, fail_exhausted, live_workers, release
@@ -150,7 +151,7 @@ class Child:
 
 @dataclass
 class Dispatcher:
-    """Sends messages for shards that are due, and fails those that were tried too often."""
+    """Sends messages for work that is due, and fails what was tried too often."""
 
     settings: Settings
     engine: Engine
@@ -179,10 +180,15 @@ class Dispatcher:
         """Send the messages that are due now; returns how many."""
         with transaction(self.engine) as session:
             fail_exhausted(session, self.settings)
+            fail_exhausted_analyses(session, self.settings)
             ready = due(session, self.settings)
+            alive = len(live_workers(session, self.settings))
+            asked = due_analyses(session, self.settings, alive=alive)
         for item in ready:
             publish(self.producer, item.shard_id, queue=item.queue)
-        return len(ready)
+        for question in asked:
+            publish_analysis(self.producer, question.analysis_id, queue=question.queue)
+        return len(ready) + len(asked)
 
 
 def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:

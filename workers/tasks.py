@@ -1,9 +1,10 @@
-"""The one task: take a shard, do its work under a lease, hand in what it made.
+"""The task of a shard: take it, do its work under a lease, hand in what it made.
 
     message (shard id) --claim--> run_shard or merge in a temporary folder --store--> finish
 
 Everything that can go wrong has an end: work that is no longer wanted stops quietly,
 an error of the data fails the run with its message, anything else is tried again.
+Analyses of complete runs go the same way, in `workers.analyses`.
 """
 
 import logging
@@ -11,18 +12,19 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import pyarrow.parquet as pq
 from celery import Celery
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from annotations.cards import DictionaryCard, find_cards
+from annotations.cards import CODER_CONFIG, DictionaryCard, file_sha256, find_cards
 from annotations.errors import (
     FormatError,
     OptionError,
@@ -33,7 +35,9 @@ from annotations.errors import (
     WeightsError,
 )
 from annotations.genes import skipped_entries
-from app.broker import TASK_RUN_SHARD
+from annotations.run_motifs import STORED
+from app.analysis_leases import ClaimedAnalysis
+from app.broker import TASK_RUN_ANALYSIS, TASK_RUN_SHARD
 from app.claims import ClaimedShard
 from app.config import Settings
 from app.database import transaction
@@ -94,23 +98,34 @@ def verdict(error: Exception) -> Verdict:
     return Verdict("internal-error", message, True, "SYSTEM_ERROR")
 
 
-class Lease:
-    """Keeps a claimed shard while the work goes on, from a thread of its own.
+class Renew(Protocol):
+    """Keeps something claimed for another lease; False if it has passed to another."""
 
-    A context manager. The work calls `check`, which raises `Canceled` once the shard
-    has passed to another worker, its run was canceled, or the process is told to stop.
+    def __call__(
+        self, session: Session, claimed: Any, settings: Settings, *, bases_done: int
+    ) -> bool:
+        """As `app.shards.renew`."""
+
+
+class Lease:
+    """Keeps a claimed shard or analysis while the work goes on, from a thread of its own.
+
+    A context manager. The work calls `check`, which raises `Canceled` once the claim
+    has passed to another worker, was canceled, or the process is told to stop.
     """
 
     def __init__(
         self,
         engine: Engine,
-        claimed: ClaimedShard,
+        claimed: ClaimedShard | ClaimedAnalysis,
         settings: Settings,
         *,
+        renew: Renew = renew,
         stopping: Callable[[], bool] = lambda: False,
         every: float | None = None,
     ) -> None:
         self._engine = engine
+        self._renew = renew
         self._claimed = claimed
         self._settings = settings
         self._stopping = stopping
@@ -147,7 +162,7 @@ class Lease:
         Raises
         ------
         Canceled
-            If the shard is no longer ours or the process is to stop.
+            If the claim is no longer ours or the process is to stop.
         """
         if bases_done is not None:
             self._done = bases_done
@@ -159,14 +174,16 @@ class Lease:
         """Renew until the work ends, hangs or is lost."""
         while not self._ended.wait(self._every):
             if time.monotonic() - self._seen > STALL_SECONDS:
-                log.error("shard %s shows no progress; its lease is given up", self._claimed.id)
+                log.error("%s shows no progress; its lease is given up", self._claimed.id)
                 return
             try:
                 with transaction(self._engine) as session:
-                    held = renew(session, self._claimed, self._settings, bases_done=self._done)
+                    held = self._renew(
+                        session, self._claimed, self._settings, bases_done=self._done
+                    )
             except SQLAlchemyError:
                 # a busy database is no reason to lose the work: the lease lasts several tries
-                log.exception("the lease of shard %s could not be renewed", self._claimed.id)
+                log.exception("the lease of %s could not be renewed", self._claimed.id)
                 continue
             if not held:
                 self._lost.set()
@@ -262,6 +279,7 @@ class ShardRunner:
             out,
             strands=claimed.options.strands,
             batch=self.batch,
+            held_out=claimed.options.held_out,
             on_progress=lease.check,
         )
 
@@ -288,6 +306,7 @@ class ShardRunner:
             claimed.options,
             out,
             genes=genes,
+            motifs=self._motifs(claimed),
             atlas=atlas,
             made_by={
                 "device": describe_device(choose_device(self.settings.device)),
@@ -307,26 +326,64 @@ class ShardRunner:
 
     def _card(self, claimed: ClaimedShard) -> DictionaryCard:
         """The card of the shard's dictionary, which must be the one the run was made for."""
+        return self.card(claimed.dictionary_id, claimed.parameters["dictionary"])
+
+    def card(self, dictionary_id: str, asked: Mapping[str, Any]) -> DictionaryCard:
+        """The card of a dictionary, whose files must be those a run was made for.
+
+        Parameters
+        ----------
+        dictionary_id : str
+            Its id.
+        asked : mapping
+            What the run's parameters say of it.
+
+        Raises
+        ------
+        WeightsError
+            If it is not here or has other weights.
+        """
         try:
-            card = find_cards(self.roots).dictionary(claimed.dictionary_id)
+            cards = find_cards(self.roots)
+            card = cards.dictionary(dictionary_id)
         except (FormatError, OptionError, UnknownNameError) as error:
             # the fault of this installation, and its paths are not for the user
             log.exception("the cards of the models cannot be read")
             raise WeightsError(
-                f"dictionary {claimed.dictionary_id!r} cannot be opened: a models folder or a card "
+                f"dictionary {dictionary_id!r} cannot be opened: a models folder or a card "
                 "of this installation is missing or not valid; the worker's log says which"
             ) from error
-        wanted = claimed.parameters["dictionary"]["sha256"]
+        wanted = asked["sha256"]
         if card.sha256 != wanted:
             raise WeightsError(
                 f"dictionary {card.id!r} has other weights here ({card.sha256[:12]}) than when the "
                 f"run was submitted ({wanted[:12]}); submit the run again"
             )
+        config = cards.folder(card) / CODER_CONFIG
+        present = file_sha256(config) if config.is_file() else None
+        if asked.get("config_sha256", present) != present:
+            raise WeightsError(
+                f"the {CODER_CONFIG} of dictionary {card.id!r} is not the one that was here when "
+                "the run was submitted; submit the run again"
+            )
         return card
+
+    def _motifs(self, claimed: ClaimedShard) -> Path | None:
+        """The user's own motifs, if the submission had any."""
+        names = [name for name in claimed.inputs if name.startswith(f"{STORED}.")]
+        return self._input(claimed, names[0]) if names else None
 
     def _input(self, claimed: ClaimedShard, name: str) -> Path:
         """Local path of an input file."""
         return self.storage.local_path(claimed.inputs[name])
+
+    def verdict(self, error: Exception) -> Verdict:
+        """What an error means, in words that do not say where things are on this machine."""
+        answer = verdict(error)
+        message = answer.message
+        for folder in (*self.roots, self.settings.data_dir):
+            message = message.replace(f"{folder}/", "")
+        return answer._replace(message=message)
 
     def _drop(self, claimed: ClaimedShard) -> None:
         """Delete what a claim stored that nobody will ask for."""
@@ -335,17 +392,13 @@ class ShardRunner:
     def _fail(self, claimed: ClaimedShard, error: Exception) -> None:
         """Record an error and delete what the attempt stored."""
         log.error("shard %s failed, attempt %s", claimed.id, claimed.attempt, exc_info=error)
-        answer = verdict(error)
-        message = answer.message
-        for folder in (*self.roots, self.settings.data_dir):
-            # where things are on this machine is not for the user
-            message = message.replace(f"{folder}/", "")
+        answer = self.verdict(error)
         with transaction(self.engine) as session:
             held = fail(
                 session,
                 claimed,
                 code=answer.code,
-                message=message,
+                message=answer.message,
                 retryable=answer.retryable,
                 settings=self.settings,
                 state=answer.state,
@@ -356,12 +409,16 @@ class ShardRunner:
             self._drop(claimed)
 
 
-def register(app: Celery, runner: ShardRunner) -> None:
-    """Give a Celery application the task that runs a shard."""
+def register(app: Celery, runner: ShardRunner, answer: Callable[[str], bool]) -> None:
+    """Give a Celery application its tasks: to run a shard, and to `answer` an analysis."""
 
     @app.task(name=TASK_RUN_SHARD, ignore_result=True)  # type: ignore[untyped-decorator]
     def run_shard_task(shard_id: int) -> None:
         runner.run(shard_id)
+
+    @app.task(name=TASK_RUN_ANALYSIS, ignore_result=True)  # type: ignore[untyped-decorator]
+    def run_analysis_task(analysis_id: str) -> None:
+        answer(analysis_id)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from annotations.cards import Cards, find_cards
 from annotations.errors import FormatError, OptionError, WeightsError
 from annotations.options import RunOptions
+from annotations.run_motifs import STORED
 from app.auth import owner
 from app.catalog import Result
 from app.config import Settings
@@ -89,6 +90,14 @@ def open_result(run_id: str) -> Result:
         n_features=int(computation.parameters["dictionary"]["d_sae"]),
         atlas=cards.atlas(card) if card is not None and same else None,
         dictionary_sha256=sha256,
+        motifs=next(
+            (
+                here.storage.local_path(file)
+                for name, file in manifest_from_json(computation.inputs).items()
+                if name.startswith(f"{STORED}.")
+            ),
+            None,
+        ),
     )
 
 

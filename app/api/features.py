@@ -8,7 +8,9 @@ from typing import Any
 from flask import Response
 
 from app import catalog
+from app.answers import Listing
 from app.api import open_result, send_made, send_stored
+from app.api.tables import choice_of, send_listing
 from app.openapi import blueprint, file_response, responses
 from app.schemas import (
     FeatureList,
@@ -29,34 +31,24 @@ BED = "text/plain"  # what browsers of genomes and of pages both show
 PARQUET = "application/vnd.apache.parquet"
 BIGWIG = "application/octet-stream"
 
-TABLES = ("features", "peaks", "matches")
+TABLES = ("features", "peaks", "matches", "concepts")
 """Tables that are served whole."""
 
 api = blueprint("features", "Features of a run: tables, peaks, signals.")
 
 
 @api.get("/v1/runs/<run_id>/features", responses=responses({200: FeatureList}, 404, 409))
-def list_features(path: RunPath, query: FeaturesQuery) -> dict[str, Any]:
+def list_features(path: RunPath, query: FeaturesQuery) -> dict[str, Any] | Response:
     """Features with their statistics, labels and best match; a row for each strand."""
-    page = catalog.features(
-        open_result(path.run_id),
-        sort=query.sort,
-        strand=query.strand,
-        limit=query.limit,
-        page_token=query.page_token,
-    )
-    return {
-        "features": page.rows,
-        "total": page.total,
-        "next_page_token": page.next_page_token,
-    }
+    page, note = catalog.features(open_result(path.run_id), choice_of(query))
+    return send_listing(Listing("features", page, {"note": note}), query, name="features")
 
 
 @api.get("/v1/runs/<run_id>/features/<feature>", responses=responses({200: FeatureView}, 404, 409))
 def get_feature(path: FeaturePath, query: NoQuery) -> dict[str, Any]:
     """One feature: both strands, its top peaks and its motif tests."""
     result = open_result(path.run_id)
-    index = catalog.parse_feature(result, path.feature)
+    index = catalog.parse_feature(path.feature, result.n_features)
     base = f"/v1/runs/{path.run_id}/features/{index}"
     links = {"peaks": f"{base}/peaks.bed", "signal": f"{base}/signal.bw"}
     return {**catalog.feature(result, index), "links": links}
@@ -69,7 +61,7 @@ def get_feature(path: FeaturePath, query: NoQuery) -> dict[str, Any]:
 def feature_peaks(path: FeaturePath, query: StrandQuery) -> Response:
     """Top peaks of one feature as BED."""
     result = open_result(path.run_id)
-    index = catalog.parse_feature(result, path.feature)
+    index = catalog.parse_feature(path.feature, result.n_features)
     return send_made(
         path.run_id,
         f"f{index}.peaks{_suffix(query.strand)}.bed",
@@ -85,7 +77,7 @@ def feature_peaks(path: FeaturePath, query: StrandQuery) -> Response:
 def feature_signal(path: FeaturePath, query: SignalQuery) -> Response:
     """Activation of one feature at every base as bigWig; answers Range requests."""
     result = open_result(path.run_id)
-    index = catalog.parse_feature(result, path.feature)
+    index = catalog.parse_feature(path.feature, result.n_features)
     return send_made(
         path.run_id,
         f"f{index}.signal{_suffix(query.strand)}.bw",
@@ -110,18 +102,12 @@ def all_peaks(path: RunPath, query: StrandQuery) -> Response:
 
 
 @api.get("/v1/runs/<run_id>/matches", responses=responses({200: MatchList}, 404, 409))
-def list_matches(path: RunPath, query: MatchesQuery) -> dict[str, Any]:
+def list_matches(path: RunPath, query: MatchesQuery) -> dict[str, Any] | Response:
     """Motif tests at the peaks of this run, the surest first."""
     result = open_result(path.run_id)
-    page = catalog.matches(
-        result, max_q=query.max_q, limit=query.limit, page_token=query.page_token
-    )
-    return {
-        "matches": page.rows,
-        "total": page.total,
-        "next_page_token": page.next_page_token,
-        "motif_test": catalog.motif_test(result),
-    }
+    page = catalog.matches(result, choice_of(query))
+    head = {"motif_test": catalog.motif_test(result)}
+    return send_listing(Listing("matches", page, head), query, name="matches")
 
 
 @api.get("/v1/runs/<run_id>/provenance", responses=responses({200: JsonDocument}, 404, 409))

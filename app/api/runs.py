@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from annotations.cards import Cards
 from annotations.errors import OptionError, UnknownNameError
-from annotations.options import RunOptions
+from annotations.options import RunOptions, names_of
 from app import runs, submissions
 from app.api import run_cache, services
 from app.api.uploads import RAW_TYPES, received
@@ -42,6 +42,8 @@ RESULTS = {
     "matches": "matches",
     "matches_tsv": "matches.tsv",
     "matches_parquet": "matches.parquet",
+    "concepts_tsv": "concepts.tsv",
+    "concepts_parquet": "concepts.parquet",
     "provenance": "provenance",
 }
 """Addresses of a complete run's results, below its own."""
@@ -66,7 +68,7 @@ def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[s
     asked = {name: value for name, value in query.model_dump().items() if value is not None}
     with received(request, here.settings) as upload:
         cards = here.cards()
-        shown, options = read_options(asked, upload.fields, cards)
+        shown, options, held_out = read_options(asked, upload.fields, cards)
         try:
             created = submissions.create_run(
                 here.engine,
@@ -76,6 +78,9 @@ def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[s
                 genes=upload.genes,
                 filename=shown.get("filename", upload.filename),
                 genes_filename=upload.genes_filename,
+                motifs=upload.motifs,
+                motifs_filename=upload.motifs_filename,
+                held_out=held_out,
                 title=shown.get("title"),
                 options=options,
                 owner=owner(),
@@ -95,8 +100,8 @@ def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[s
 
 def read_options(
     query: Mapping[str, str], form: Mapping[str, str], cards: Cards
-) -> tuple[dict[str, str], RunOptions]:
-    """Title and file name, and the options, from the parameters of a submission.
+) -> tuple[dict[str, str], RunOptions, list[str]]:
+    """What the parameters of a submission say: what is shown, the options, contigs to hold out.
 
     Parameters
     ----------
@@ -110,7 +115,9 @@ def read_options(
     shown : dict
         `title` and `filename`, where given.
     options : RunOptions
-        The checked options.
+        The checked options; contigs are held out by name, so not yet among them.
+    held_out : list of str
+        Names of contigs.
 
     Raises
     ------
@@ -137,14 +144,29 @@ def read_options(
             shown[name] = text
         else:
             values[name] = _option_value(name, text)
+    held_out = _contig_names(values.pop("held_out", []))
     if "dictionary" not in values:
-        if len(cards.dictionaries) != 1:
-            known = ", ".join(cards.dictionaries) or "none"
+        # an atlas that was imported alone brings a dictionary that cannot be run
+        here = [card.id for card in cards.dictionaries.values() if cards.has_weights(card)]
+        choices = here or list(cards.dictionaries)
+        if len(choices) != 1:
+            known = ", ".join(choices) or "none"
             raise OptionError(
                 f"the option dictionary must say which one to run; installed are: {known}"
             )
-        values["dictionary"] = next(iter(cards.dictionaries))
-    return shown, RunOptions.from_json(values)
+        values["dictionary"] = choices[0]
+    return shown, RunOptions.from_json(values), held_out
+
+
+def _contig_names(value: object) -> list[str]:
+    """Names of contigs: a list in JSON, separated by commas in text."""
+    if isinstance(value, str):
+        return names_of(value)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise OptionError(
+            "held_out must name contigs: a list of names, or text with commas between them"
+        )
+    return value
 
 
 def _option_value(name: str, text: str) -> object:
@@ -225,6 +247,7 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
     links = {"self": address, "contigs": f"{address}/contigs"}
     if state == "COMPLETE":
         links |= {name: f"{address}/{ending}" for name, ending in RESULTS.items()}
+    held_out = [run.contig_names[index] for index in run.options.get("held_out", ())]
     failed = state in {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
     error = {"code": computation.error_code, "message": computation.error_message}
     return {
@@ -237,11 +260,11 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         "bases_done": progress.bases_done,
         "shards": progress.shards,
         "shards_done": progress.shards_done,
-        "created_at": _iso(run.created_at),
-        "started_at": _iso(computation.started_at),
-        "finished_at": _iso(run.canceled_at or computation.finished_at),
+        "created_at": iso_time(run.created_at),
+        "started_at": iso_time(computation.started_at),
+        "finished_at": iso_time(run.canceled_at or computation.finished_at),
         "dictionary": computation.dictionary_id,
-        "options": run.options,
+        "options": run.options | {"held_out": held_out},
         "contigs": len(computation.lengths),
         "annotation_skipped": run.annotation_skipped,
         "error": error if failed else None,
@@ -250,7 +273,7 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
     }
 
 
-def _iso(seconds: float | None) -> str | None:
+def iso_time(seconds: float | None) -> str | None:
     """A time in ISO 8601, UTC, to the millisecond."""
     if seconds is None:
         return None

@@ -5,7 +5,7 @@ framework's own limit cuts such a body without a word.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, BinaryIO, NamedTuple, cast
@@ -31,7 +31,7 @@ RAW_TYPES = (
 """Content types of a raw body; what it holds is told from its content."""
 
 FORM_TYPE = "multipart/form-data"
-FORM_FILES = ("file", "genes")
+FORM_FILES = ("file", "genes", "motifs_file")
 FORM_OVERHEAD = 1_000_000
 """Bytes that the fields and borders of a form may take besides its files."""
 
@@ -66,6 +66,8 @@ class Upload(NamedTuple):
     filename: str | None
     genes: BinaryIO | None
     genes_filename: str | None
+    motifs: BinaryIO | None
+    motifs_filename: str | None
     fields: dict[str, str]
     """Fields of the form; empty for a raw body."""
 
@@ -77,7 +79,8 @@ def received(request: Request, settings: Settings) -> Iterator[Upload]:
     Parameters
     ----------
     request : Request
-        A form with the files `file` and perhaps `genes`, or the sequences as they are.
+        A form with the files `file` and perhaps `genes` and `motifs_file`, or the sequences as
+        they are.
     settings : Settings
         The largest upload, and where it waits.
 
@@ -110,13 +113,80 @@ def received(request: Request, settings: Settings) -> Iterator[Upload]:
     elif request.mimetype in RAW_TYPES or not request.mimetype:
         with tempfile.TemporaryFile(dir=settings.upload_dir) as spool:
             _spool(request, spool, settings.max_upload_bytes)
-            yield Upload(cast(BinaryIO, spool), None, None, None, {})
+            yield Upload(cast(BinaryIO, spool), None, None, None, None, None, {})
     else:
         raise UnsupportedMediaType(
             f"a submission is {FORM_TYPE} with a field 'file' (curl -F file=@genome.fa), or the "
             "file itself as one of "
             f"{', '.join(RAW_TYPES)} (curl --data-binary @genome.fa -H 'Content-Type: text/plain')"
         )
+
+
+@contextmanager
+def received_files(
+    request: Request, settings: Settings, *, required: str, optional: Sequence[str]
+) -> Iterator[tuple[dict[str, BinaryIO], dict[str, str]]]:
+    """Take a form with files of given names.
+
+    Parameters
+    ----------
+    request : Request
+        A form.
+    settings : Settings
+        The largest upload, and where it waits.
+    required : str
+        The file that must be there.
+    optional : sequence of str
+        Files that may be.
+
+    Yields
+    ------
+    files : dict of binary file
+        By name; gone when the block ends.
+    fields : dict of str
+        The fields that are no files.
+
+    Raises
+    ------
+    LimitError, OptionError, FormatError, HTTPException
+        As `received`.
+    """
+    if request.mimetype != FORM_TYPE:
+        raise UnsupportedMediaType(
+            f"send a {FORM_TYPE} with a file in the field {required!r} (curl -F "
+            f"{required}=@intervals.bed)"
+        )
+    try:
+        given, fields = _parts(request, settings)
+        names = (required, *optional)
+        unknown = sorted(set(given) - set(names))
+        if unknown:
+            raise OptionError(
+                f"a form has files in the fields {', '.join(map(repr, names))}, got one in "
+                f"{', '.join(repr(name[:40]) for name in unknown)}"
+            )
+        if required not in given:
+            hint = f" as a file, not as text: curl -F {required}=@..." if required in fields else ""
+            raise OptionError(f"the form must have a file in the field {required!r}{hint}")
+        yield given, fields
+    finally:
+        for part in request.spools if isinstance(request, UploadRequest) else ():
+            part.close()
+
+
+def _parts(request: Request, settings: Settings) -> tuple[dict[str, BinaryIO], dict[str, str]]:
+    """Files and fields of a form, each given once."""
+    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
+        raise LengthRequired("send the Content-Length of the form, or send it chunked")
+    request.max_content_length = settings.max_upload_bytes + FORM_OVERHEAD
+    try:
+        files, form = request.files, request.form
+    except ClientDisconnected:
+        raise _cut() from None
+    counts = [len(part) for _, part in files.lists()] + [len(part) for _, part in form.lists()]
+    if max(counts, default=0) > 1:
+        raise OptionError("each file and field of the form may be given once")
+    return {name: cast(BinaryIO, file.stream) for name, file in files.items()}, dict(form.items())
 
 
 def _spool(request: Request, spool: IO[bytes], limit: int) -> None:
@@ -154,7 +224,8 @@ def _form(request: Request, settings: Settings) -> Upload:
     unknown = sorted(set(files) - set(FORM_FILES))
     if unknown or len(list(files.items(multi=True))) > len(files):
         raise OptionError(
-            f"a form has one file in the field 'file' and perhaps one in 'genes', got files in "
+            f"a form has one file in the field 'file' and perhaps one in 'genes' and one in "
+            "'motifs_file', got files in "
             f"{', '.join(repr(name[:40]) for name, _ in files.items(multi=True))}"
         )
     if "file" not in files:
@@ -162,12 +233,14 @@ def _form(request: Request, settings: Settings) -> Upload:
         raise OptionError(f"the form must have the sequences in the field 'file'{hint}")
     if any(len(values) > 1 for _, values in form.lists()):
         raise OptionError("each field of the form may be given once")
-    file, genes = files["file"], files.get("genes")
+    genes, motifs = files.get("genes"), files.get("motifs_file")
     return Upload(
-        cast(BinaryIO, file.stream),
-        file.filename,
+        cast(BinaryIO, files["file"].stream),
+        files["file"].filename,
         None if genes is None else cast(BinaryIO, genes.stream),
         None if genes is None else genes.filename,
+        None if motifs is None else cast(BinaryIO, motifs.stream),
+        None if motifs is None else motifs.filename,
         dict(form.items()),
     )
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import annotations.activations as module
 from annotations.activations import (
     ACTIVATIONS_SCHEMA,
-    active_windows,
     as_stored,
     concatenate,
     from_stretches,
@@ -22,6 +21,7 @@ from annotations.activations import (
     select,
     sort,
     to_stretches,
+    window_maxima,
     write_stretches,
 )
 from annotations.errors import CoordinateError, FormatError, StorageError
@@ -250,28 +250,30 @@ window_lists = st.lists(
 
 @few
 @given(row_lists(), window_lists)
-def test_active_windows_equal_their_slow_twin(tmp_path_factory, found, windows):
+def test_window_maxima_equal_their_slow_twin(tmp_path_factory, found, windows):
     path = tmp_path_factory.mktemp("windows") / "file"
     write_stretches(to_stretches(activations(found)), path)
-    expected = np.zeros((len(windows), 2 * N_FEATURES), dtype=bool)
+    expected = np.zeros((len(windows), 2 * N_FEATURES), dtype=np.float32)
     for i, (on, start, size) in enumerate(windows):
-        for feature, strand, contig, position, _ in found:
+        for feature, strand, contig, position, value in found:
             if contig == on and start <= position < start + size:
-                expected[i, 2 * feature + (strand < 0)] = True
+                stored = np.float32(max(np.float16(value), np.float16(2**-24)))
+                cell = (i, 2 * feature + (strand < 0))
+                expected[cell] = max(expected[cell], stored)
     contig, start, size = np.array(windows, dtype=np.int64).reshape(-1, 3).T
-    active = active_windows(path, (contig, start, start + size), N_FEATURES)
-    assert active.dtype == bool
-    assert (active.toarray() == expected).all()
-    assert active.nnz == expected.sum()
+    maxima = window_maxima(path, (contig, start, start + size), N_FEATURES)
+    assert maxima.dtype == np.float32
+    assert (maxima.toarray() == expected).all()
+    assert maxima.nnz == (expected > 0).sum()
 
 
-def test_active_windows_refuse_a_smaller_dictionary_and_empty_windows(tmp_path):
+def test_window_maxima_refuse_a_smaller_dictionary_and_empty_windows(tmp_path):
     write_stretches(to_stretches(activations([(9, 1, 0, 5, 1.0)])), tmp_path / "file")
     one = np.array([0])
     with pytest.raises(StorageError, match="holds feature 9, but the dictionary has 9 features"):
-        active_windows(tmp_path / "file", (one, one, one + 9), 9)
+        window_maxima(tmp_path / "file", (one, one, one + 9), 9)
     with pytest.raises(CoordinateError, match="must not be empty"):
-        active_windows(tmp_path / "file", (one, one, one), 10)
+        window_maxima(tmp_path / "file", (one, one, one), 10)
 
 
 def test_files_that_are_not_activations_are_refused(tmp_path):

@@ -156,6 +156,10 @@ def test_a_missing_root_is_refused(tmp_path):
         ({"n_parameters": True}, "must be a whole number"),
         ({"causal": 1}, "must be true or false"),
         ({"training": []}, "an object or null"),
+        ({"tokenization": "words"}, "one of base, kmer, overlapping_kmer, bpe"),
+        ({"nt_per_token": 6}, "1 for the tokenization 'base'"),
+        ({"files": {"vocab.txt": "?"}}, "64 lower-case hexadecimal"),
+        ({"files": {"../vocab.txt": "a" * 64}}, "in the card's folder"),
         ({"colour": "green"}, "unknown keys .colour."),
     ],
 )
@@ -172,7 +176,11 @@ def test_a_model_card_that_is_wrong_is_refused(tmp_path, changes, message):
         ({"model_id": "oak"}, "lies in the folder of 'tree'"),
         ({"model_sha256": "c" * 64}, "reads one set of weights"),
         ({"id": "../tree"}, "starts with a letter"),
-        ({"gate": "topk"}, "gate must be one of jumprelu"),
+        ({"gate": "relu"}, "gate must be one of jumprelu, topk, batch_topk"),
+        ({"gate": "topk", "k": None}, "gate topk needs k"),
+        ({"dtype": "float16"}, "dtype must be one of float32, bfloat16"),
+        ({"tokenization": "kmer"}, "above 1 for any other, got 1 for 'kmer'"),
+        ({"tokenization": "kmer", "nt_per_token": 6}, "that of model 'tree' says 1"),
         ({"stride": 0}, "at least 1"),
         ({"k": 1.5}, "a whole number or null"),
         ({"canary": {"sequence": "ACGT"}}, "activations, sequence, tolerance"),
@@ -183,6 +191,17 @@ def test_a_dictionary_card_that_is_wrong_is_refused(tmp_path, changes, message):
     edit(tmp_path / "tree/tree-64" / DICTIONARY_FILE, **changes)
     with pytest.raises(FormatError, match=message):
         find_cards([tmp_path])
+
+
+def test_a_card_says_in_words_how_fine_a_track_is():
+    assert DICTIONARY.resolution == "one value for each base"
+    said = {
+        kind: other(DICTIONARY, tokenization=kind, nt_per_token=size).resolution
+        for kind, size in (("kmer", 6), ("overlapping_kmer", 6), ("bpe", 4.7))
+    }
+    assert said["kmer"] == "one value for each token of 6 bases, written at all of its bases"
+    assert said["overlapping_kmer"].endswith("the mean over the tokens that hold it")
+    assert "token of 4.7 bases on average," in said["bpe"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])

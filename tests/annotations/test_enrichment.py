@@ -1,12 +1,8 @@
 """Planted motifs are found, random features match nothing, and numbers one can do by hand."""
 
-from math import comb
-
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import sparse, stats
 
 from annotations.enrichment import (
@@ -16,46 +12,14 @@ from annotations.enrichment import (
     background_windows,
     find_matches,
 )
-from annotations.errors import CoordinateError, OptionError
+from annotations.errors import CoordinateError, OptionError, UnknownNameError
 from annotations.jaspar import Motif, load_motifs
-from annotations.matched_background import Silence
 from annotations.motif_scan import HITS_SCHEMA, scan
-from annotations.motif_windows import Corpus, one_per_locus, running_count
-from annotations.significance import benjamini_hochberg, binomial_tail, predictive_tail
+from annotations.motif_windows import running_count
+from tests.annotations.match_cases import even_gc, hits_at, isochores, peaks_of, silent, toy_motif
 
 LENGTHS = (200_000, 100_000)
 REB1 = "MA0363.3"
-
-
-def isochores(random: np.random.Generator, length: int) -> np.ndarray:
-    """Random bases whose GC content drifts between 25 % and 55 % over a few hundred bases."""
-    knots = random.uniform(0.25, 0.55, length // 250 + 2)
-    gc = np.interp(np.arange(length), np.arange(len(knots)) * 250, knots)
-    is_gc, second = random.random(length) < gc, random.random(length) < 0.5
-    return np.where(is_gc, np.where(second, 2, 1), np.where(second, 3, 0)).astype(np.uint8)
-
-
-def peaks_of(rows: list[tuple[int, int, np.ndarray, np.ndarray]]) -> pa.Table:
-    """Peaks of (feature, strand, contigs, positions), each list strongest first."""
-    parts = []
-    for feature, strand, contigs, positions in rows:
-        n = len(positions)
-        parts.append(
-            pa.table(
-                {
-                    "feature": pa.array([feature] * n, pa.uint32()),
-                    "strand": pa.array([strand] * n, pa.int8()),
-                    "contig": pa.array(contigs, pa.uint32()),
-                    "position": pa.array(positions, pa.int64()),
-                    "value": pa.array(np.linspace(9, 1, n), pa.float32()),
-                }
-            )
-        )
-    return pa.concat_tables(parts)
-
-
-def silent(windows: int, features: int) -> sparse.csr_array:
-    return sparse.csr_array((windows, 2 * features), dtype=bool)
 
 
 @pytest.fixture(scope="module")
@@ -174,31 +138,8 @@ def test_200_random_features_match_nothing(fungi, unmarked, bias):
     assert result.table["q"].to_numpy().min() >= 0.05
 
 
-def toy_corpus(length: int = 40_000) -> tuple[np.ndarray, Motif]:
-    """No GC at all, so that every window weighs the same and expectations are plain means."""
-    return np.zeros(length, np.uint8), Motif("M.1", "TOY", np.ones((4, 6)), (), (), "fungi", ())
-
-
-def hits_at(starts: list[int], width: int = 6) -> pa.Table:
-    n = len(starts)
-    return pa.table(
-        {
-            "motif": [0] * n,
-            "contig": [0] * n,
-            "start": starts,
-            "end": [start + width for start in starts],
-            "strand": [1] * n,
-            "score": [9.0] * n,
-            "p": [1e-4] * n,
-        },
-        schema=HITS_SCHEMA,
-    )
-
-
 def test_counts_of_a_toy_can_be_done_by_hand():
-    codes, motif = toy_corpus()
-    # Every 7th base distinct enough that no two loci are copies of one repeat.
-    codes = np.where(np.random.default_rng(0).random(len(codes)) < 0.5, 0, 3).astype(np.uint8)
+    codes, motif = even_gc(40_000), toy_motif()
     background = background_windows([codes], width=101)
     windows = len(background.start)
     assert windows == 40_000 // 101
@@ -227,13 +168,12 @@ def test_counts_of_a_toy_can_be_done_by_hand():
     assert row["expected"] == pytest.approx(30 * seen / windows)
     p = stats.betabinom.sf(11, 30, seen + 1, windows - seen + 1)
     assert row["p"] == row["q"] == pytest.approx(p, rel=1e-9)
-    assert (row["offset"], row["offset_share"], row["gc"]) == (4, 1.0, 0.0)
+    assert (row["offset"], row["offset_share"], row["gc"]) == (4, 1.0, 50 / 101)
     assert row["log2_enrichment"] == pytest.approx(np.log2(12.5 / (30 * seen / windows + 0.5)))
 
 
 def test_windows_where_the_feature_is_active_are_not_background():
-    codes = np.where(np.random.default_rng(0).random(40_000) < 0.5, 0, 3).astype(np.uint8)
-    _, motif = toy_corpus(1)
+    codes, motif = even_gc(40_000), toy_motif()
     background = background_windows([codes])
     windows = len(background.start)
     positions = 1000 + 150 * np.arange(30)
@@ -257,28 +197,6 @@ def test_windows_where_the_feature_is_active_are_not_background():
     assert expected[1] == pytest.approx(30 * (10 + near) / (windows - 90))
 
 
-def test_expectation_equals_a_slow_twin_over_windows(fungi):
-    random = np.random.default_rng(4)
-    sequences = [isochores(random, 60_000)]
-    motifs = fungi[:30]
-    corpus = Corpus.of(sequences, scan(sequences, motifs), len(motifs))
-    background = background_windows(sequences)
-    windows = len(background.start)
-    activity = sparse.random_array((windows, 6), density=0.2, rng=random).astype(bool).tocsr()
-    silence = Silence.of(corpus, background, activity, 101)
-    rows, local, gc = np.array([1, 4]), np.array([0, 0, 0, 1, 1]), np.array([38, 40, 45, 33, 50])
-    expected, effective = silence.expected(rows, local, gc)
-    held = corpus.motifs_in(background.start, 101).toarray()
-    for i, row in enumerate(rows):
-        share = np.zeros(windows)
-        for one in gc[local == i]:
-            weight = np.exp(-0.5 * ((silence.gc - one) / 101 / 0.01) ** 2)
-            weight[activity.toarray()[:, row]] = 0
-            share += weight / weight.sum()
-        assert np.allclose(expected[i], share @ held)
-        assert effective[i] == pytest.approx(share.sum() ** 2 / (share**2).sum())
-
-
 def test_overlapping_peaks_and_copies_of_a_repeat_count_once():
     random = np.random.default_rng(6)
     codes = random.integers(0, 4, 40_000).astype(np.uint8)
@@ -288,7 +206,7 @@ def test_overlapping_peaks_and_copies_of_a_repeat_count_once():
     apart = 1000 + 150 * np.arange(35)
     positions = np.concatenate([apart, apart[:20] + 60, copies, [20, 39_990]])
     background = background_windows([codes])
-    motif = toy_corpus(1)[1]
+    motif = toy_motif()
     result = find_matches(
         peaks_of([(0, 1, np.zeros(len(positions), int), positions)]),
         hits_at([1000, 30_000]),
@@ -336,7 +254,8 @@ def test_few_peaks_are_underpowered(fungi):
         assert result.power[:3] == (False, 29 if table.num_rows else 0, 30)
         richest = 29 if table.num_rows else 0
         wanted = f"no feature row has 30 independent loci; the richest has {richest}"
-        assert result.power.reason == wanted
+        assert result.power.reason.startswith(wanted)
+        assert f"of {richest} peaks" in result.power.reason
 
 
 def test_rows_with_loci_that_are_hardly_ever_silent_say_so(fungi):
@@ -359,79 +278,6 @@ def test_rows_with_loci_that_are_hardly_ever_silent_say_so(fungi):
         "none of the 1 feature rows with 30 independent loci is silent in 2000 background "
         "windows; the best is in 1000",
     )
-
-
-def test_background_windows_do_not_overlap_or_touch_n():
-    codes = np.random.default_rng(0).integers(0, 4, 30_000).astype(np.uint8)
-    codes[5000:6000] = 4
-    sequences = [codes, codes[:50], np.empty(0, np.uint8), codes[:101]]
-    windows = background_windows(sequences, seed=3)
-    assert set(windows.contig.tolist()) == {0, 3}
-    for contig, start, end in zip(*windows, strict=True):
-        assert end - start == 101
-        assert 0 <= start < end <= len(sequences[contig])
-        assert (sequences[contig][start:end] < 4).all()
-    first = windows.start[windows.contig == 0]
-    assert (np.diff(first) >= 101).all()
-    again = background_windows(sequences, seed=3)
-    assert np.array_equal(again.start, windows.start)
-    assert len(background_windows(sequences, n=50).start) == 50
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 300)), max_size=25, unique=True))
-def test_one_per_locus_equals_the_greedy_twin(places):
-    group, position = np.array(places, dtype=int).reshape(-1, 2).T
-    kept: list[int] = []
-    for i in range(len(places)):  # the order of the list is the rank
-        if all(group[i] != group[j] or abs(position[i] - position[j]) >= 50 for j in kept):
-            kept.append(i)
-    chosen = one_per_locus(group, position, np.arange(len(places)), distance=50)
-    assert np.flatnonzero(chosen).tolist() == kept
-
-
-def test_binomial_tail_by_hand():
-    # 4 coins with P(head) = 1/4: P(>= 3) = 4 * (1/4)^3 * 3/4 + (1/4)^4 = 13/256.
-    p = binomial_tail(np.array([3.0, 0.0, 4.0]), np.array([4.0]), np.array([1.0]))
-    assert p == pytest.approx([13 / 256, 1.0, 1 / 256])
-    assert binomial_tail(np.array([1.0]), np.array([4.0]), np.array([0.0])) == pytest.approx(0.0)
-
-
-def test_predictive_tail_by_hand():
-    # Nothing seen in 2 windows, 2 trials: the rate is Beta(1, 3), so that
-    # P(X = 2) = B(3, 3) / B(1, 3) = (1/30) / (1/3) = 1/10 and
-    # P(X = 1) = 2 * B(2, 4) / B(1, 3) = 2 * (1/20) / (1/3) = 3/10.
-    p = predictive_tail(np.array([2.0, 1.0]), np.full(2, 2.0), np.zeros(2), np.full(2, 2.0))
-    assert p == pytest.approx([0.1, 0.4])
-    many = predictive_tail(np.array([6.0]), np.array([20.0]), np.array([1e8]), np.array([1e9]))
-    exact = sum(comb(20, k) * 0.1**k * 0.9 ** (20 - k) for k in range(6, 21))
-    assert many == pytest.approx([exact], rel=1e-5)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 200), st.data())
-def test_predictive_tail_equals_scipy(n, data):
-    hits, windows = data.draw(st.integers(1, n)), data.draw(st.integers(1, 5000))
-    seen = data.draw(st.floats(0, windows))
-    ours = predictive_tail(*(np.array([float(x)]) for x in (hits, n, seen, windows)))
-    theirs = stats.betabinom.sf(hits - 1, n, seen + 1, windows - seen + 1)
-    assert ours[0] == pytest.approx(theirs, rel=1e-6, abs=1e-10)
-
-
-def test_benjamini_hochberg_by_hand():
-    # 5 tests of which one, with p = 1, is not listed: p * 5 / rank is .05, .05, .0667, .05,
-    # and the step up takes the least of what follows.
-    q = benjamini_hochberg(np.array([0.04, 0.01, 0.04, 0.02]), 5)
-    assert q == pytest.approx([0.05, 0.05, 0.05, 0.05])
-    assert benjamini_hochberg(np.array([0.5]), 10) == pytest.approx([1.0])
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(1e-12, 1), max_size=30), st.integers(0, 20))
-def test_benjamini_hochberg_equals_scipy(p, more):
-    ours = benjamini_hochberg(np.array(p), len(p) + more)
-    theirs = stats.false_discovery_control([*p, *[1.0] * more])[: len(p)] if p else np.empty(0)
-    assert np.allclose(ours, theirs)
 
 
 def test_mismatched_inputs_are_refused(fungi):
@@ -467,3 +313,125 @@ def test_mismatched_inputs_are_refused(fungi):
         MatchOptions(width=100)
     with pytest.raises(OptionError, match="min_loci"):
         MatchOptions(min_loci=0)
+
+
+def test_a_planted_motif_has_all_that_is_measured(planted_result, fungi):
+    (reb1,) = [
+        r for r in planted_result.table.to_pylist() if (r["feature"], r["matrix_id"]) == (0, REB1)
+    ]
+    assert reb1["centrality_p"] < 1e-6
+    assert reb1["repeat_share"] == 0.0
+    assert reb1["information_content"] == pytest.approx(10, abs=4)
+    assert 0 < reb1["background_rate"] == reb1["prevalence"] < 0.1
+    # A feature that is silent in every background window tells nothing there.
+    assert (reb1["auroc"], reb1["auroc_p"]) == (0.5, None)
+    assert reb1["auprc"] == pytest.approx(reb1["prevalence"])
+    assert 0.5 < reb1["cpg"] < 1.5
+    empty = ("similarity_q", "similar_to", "held_out_q", "held_out_peaks", "causal_p", "cluster")
+    assert all(reb1[name] is None for name in empty)
+    assert reb1["evidence"] == ""
+
+
+def pairs_table(*pairs: tuple[int, int, str]) -> pa.Table:
+    feature, strand, matrix_id = zip(*pairs, strict=True)
+    return pa.table(
+        {
+            "feature": pa.array(feature, pa.uint32()),
+            "strand": pa.array(strand, pa.int8()),
+            "matrix_id": pa.array(matrix_id),
+        }
+    )
+
+
+def test_only_the_pairs_asked_for_are_tested_and_all_are_reported(planted, planted_result, fungi):
+    sequences, rows = planted
+    background = background_windows(sequences)
+    absent = next(m.matrix_id for m in fungi if m.matrix_id == "MA0265.3")
+    # 15 loci of feature 0, which 30 would be needed for in discovery, and 9 of feature 1.
+    few = [(f, s, c[:n], p[:n]) for (f, s, c, p), n in zip(rows, (15, 9), strict=True)]
+    result = find_matches(
+        peaks_of(few),
+        scan(sequences, fungi),
+        sequences,
+        silent(len(background.start), 2),
+        motifs=fungi,
+        background=background,
+        pairs=pairs_table((0, 1, REB1), (0, 1, absent), (1, -1, REB1), (1, 1, REB1)),
+    )
+    assert result.tested_pairs == 2
+    assert result.power.tested
+    found = {(r["feature"], r["strand"], r["matrix_id"]): r for r in result.table.to_pylist()}
+    assert len(found) == 4
+    reb1, other = found[0, 1, REB1], found[0, 1, absent]
+    assert reb1["peaks"] == 15
+    assert reb1["q"] == pytest.approx(min(2 * reb1["p"], other["p"], 1.0))
+    assert reb1["q"] < 0.01
+    for key, loci in (((1, -1, REB1), 9), ((1, 1, REB1), 0)):
+        missing = found[key]
+        assert missing["peaks"] == loci
+        assert all(missing[name] is None for name in ("hits", "p", "q", "offset", "centrality_p"))
+        assert missing["auroc"] == 0.5
+    # Untested pairs come last.
+    assert [r["p"] is None for r in result.table.to_pylist()] == [False, False, True, True]
+
+
+def test_pairs_equal_the_same_pairs_of_a_full_test(planted, planted_result, fungi):
+    sequences, rows = planted
+    background = background_windows(sequences)
+    best = planted_result.table.slice(0, 5)
+    result = find_matches(
+        peaks_of(rows),
+        scan(sequences, fungi),
+        sequences,
+        silent(len(background.start), 2),
+        motifs=fungi,
+        background=background,
+        pairs=best.select(["feature", "strand", "matrix_id"]),
+    )
+    same = [name for name in MATCHES_SCHEMA.names if name != "q"]
+    order = [("feature", "ascending"), ("matrix_id", "ascending")]
+    for found, wanted in zip(
+        result.table.select(same).sort_by(order).to_pylist(),
+        best.select(same).sort_by(order).to_pylist(),
+        strict=True,
+    ):
+        assert found == pytest.approx(wanted)
+    assert (result.table["q"].to_numpy() < planted_result.table["q"].to_numpy()[:5]).all()
+
+
+def test_pairs_on_a_short_corpus_are_reported_untested(fungi):
+    sequences = [isochores(np.random.default_rng(0), 50_000)]
+    background = background_windows(sequences)
+    result = find_matches(
+        peaks_of([(0, 1, np.zeros(40, int), 1000 + 300 * np.arange(40))]),
+        scan(sequences, fungi),
+        sequences,
+        silent(len(background.start), 1),
+        motifs=fungi,
+        background=background,
+        pairs=pairs_table((0, 1, REB1)),
+    )
+    (row,) = result.table.to_pylist()
+    assert (row["p"], row["auroc"], row["motif_name"]) == (None, None, "REB1")
+    assert (result.power.tested, result.power.loci, result.tested_pairs) == (False, 495, 0)
+
+
+def test_pairs_that_name_nothing_are_refused(fungi):
+    sequences = [isochores(np.random.default_rng(0), 30_000)]
+    background = background_windows(sequences)
+    peaks = peaks_of([(0, 1, np.zeros(4, int), 500 + 300 * np.arange(4))])
+    activity = silent(len(background.start), 1)
+    for pair, error, message in (
+        ((0, 1, "MA9999.1"), UnknownNameError, "'MA9999.1'"),
+        ((3, 1, REB1), CoordinateError, "feature 3, activity has 1"),
+    ):
+        with pytest.raises(error, match=message):
+            find_matches(
+                peaks,
+                HITS_SCHEMA.empty_table(),
+                sequences,
+                activity,
+                motifs=fungi,
+                background=background,
+                pairs=pairs_table(pair),
+            )

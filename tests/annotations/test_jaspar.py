@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from annotations.errors import OptionError, UnknownNameError
-from annotations.jaspar import RELEASES, TAXA, load_motifs, resolve_tf
-from annotations.tf_names import ALIASES, loose_name
+from annotations.errors import AmbiguousNameError, OptionError, UnknownNameError
+from annotations.jaspar import RELEASES, TAXA, load_motifs, resolve_tf, search_tfs
+from annotations.tf_names import ACCESSIONS, ALIASES, loose_name
 
 # CORE, latest version of each base id, counted in the SQLite files with plain SQL.
 COUNTS = {
@@ -79,7 +79,11 @@ def test_index_is_the_place_in_the_catalogue():
         ("vertebrates", "OCT4", "alias", {"POU5F1"}),
         ("vertebrates", "p53", "alias", {"TP53"}),
         ("vertebrates", "c-Myc", "alias", {"MYC"}),
-        ("vertebrates", "NRF2", "alias", {"Nfe2l2"}),
+        ("vertebrates", "MA0139", "matrix_id", {"CTCF"}),
+        ("vertebrates", "P17433", "uniprot", {"Spi1"}),
+        ("vertebrates", "P17947", "other_accession", {"Spi1"}),
+        ("vertebrates", "P17947-2", "other_accession", {"Spi1"}),
+        ("vertebrates", "O00327", "other_accession", {"Arntl"}),
         ("vertebrates", "BMAL1", "alias", {"Arntl"}),
         ("vertebrates", "GR", "alias", {"NR3C1"}),
         ("vertebrates", "C/EBP\u03b1", "alias", {"CEBPA"}),
@@ -87,9 +91,15 @@ def test_index_is_the_place_in_the_catalogue():
         ("vertebrates", "TAL1::GATA1", "dimer", {"GATA1::TAL1"}),
         ("vertebrates", "tal1/gata1", "dimer", {"GATA1::TAL1"}),
         ("vertebrates", "TAL1", "dimer", {"GATA1::TAL1", "TAL1::TCF3"}),
+        ("vertebrates", "GATA1::TAL1", "name", {"GATA1::TAL1"}),
+        ("vertebrates", "TAL1::", "dimer", {"GATA1::TAL1", "TAL1::TCF3"}),
+        ("vertebrates", "SCL/GATA1", "dimer", {"GATA1::TAL1"}),
+        ("vertebrates", "Oct4-Sox2", "dimer", {"Pou5f1::Sox2"}),
+        ("vertebrates", "MAFG::NFE2L1", "former_name", {"MAFG::NRF1"}),
         ("vertebrates", "SP1", "name", {"SP1"}),
         ("vertebrates", "EWSR1-FLI1", "name", {"EWSR1-FLI1"}),
         ("plants", "AP1", "name", {"AP1"}),
+        ("fungi", "AP-1", "alias", {"YAP1"}),
         ("insects", "Bicoid", "alias", {"bcd"}),
     ],
 )
@@ -108,14 +118,145 @@ def test_a_family_is_all_its_motifs():
     assert [motif.matrix_id for motif in resolution.motifs] == expected
 
 
+def test_words_of_one_family_name_are_enough_for_it():
+    catalogue = load_motifs("vertebrates")
+    whole, word = resolve_tf(catalogue, "Ets-related"), resolve_tf(catalogue, "ETS")
+    assert (word.match_type, word.note) == ("family", "family Ets-related")
+    assert [m.matrix_id for m in word.motifs] == [m.matrix_id for m in whole.motifs]
+
+
 @pytest.mark.parametrize(
     ("query", "candidates"),
-    [("AP-1", ["FOS::JUN", "JUN"]), ("NF-\u03baB", ["RELA", "NFKB1"]), ("TCF1", ["TCF7", "HNF1A"])],
+    [
+        ("AP-1", {"FOS::JUN": "MA0099.4", "JUN": "MA0488.2"}),
+        ("NF-\u03baB", {"RELA": "MA0107.1", "NFKB1": "MA0105.4"}),
+        ("TCF1", {"TCF7": "MA0769.3", "HNF1A": "MA0046.3"}),
+        # Nrf2 the oxidative stress factor, and nuclear respiratory factor 2, which is GABP.
+        ("NRF2", {"NFE2L2": "MA0150.3", "GABPA": "MA0062.4"}),
+    ],
 )
 def test_an_alias_of_several_factors_is_not_decided(query, candidates):
-    with pytest.raises(UnknownNameError, match="several factors") as error:
+    with pytest.raises(AmbiguousNameError, match="several factors") as error:
         resolve_tf(load_motifs("vertebrates"), query)
-    assert all(name in str(error.value) for name in candidates)
+    told = {candidate.name: candidate for candidate in error.value.candidates}
+    for name, matrix in candidates.items():
+        assert matrix in told[name].matrix_ids
+        assert told[name].meaning
+        assert name in str(error.value)
+        assert matrix in str(error.value)
+    for name in told:
+        assert resolve_tf(load_motifs("vertebrates"), name).motifs
+
+
+def test_words_of_several_families_are_not_decided():
+    with pytest.raises(AmbiguousNameError, match="several families") as error:
+        resolve_tf(load_motifs("vertebrates"), "zinc")
+    names = [candidate.name for candidate in error.value.candidates]
+    assert "C2H2 zinc finger factors" in names
+    assert all("zinc" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("taxon", "query", "where"),
+    [
+        ("vertebrates", "reb1", "known in fungi (JASPAR2026, JASPAR2024, JASPAR2022)"),
+        ("fungi", "Spi1", "known in vertebrates (JASPAR2026, JASPAR2024, JASPAR2022)"),
+        ("fungi", "PU.1", "known in vertebrates"),
+        ("fungi", "p53", "known in vertebrates"),
+        ("plants", "TAL1", "known in vertebrates"),
+        ("insects", "AP-1", "known in fungi"),
+        ("nematodes", "tal1/gata1", "known in vertebrates"),
+        ("fungi", "MA0139", "it is CTCF, in vertebrates (JASPAR2026, JASPAR2024, JASPAR2022)"),
+        ("vertebrates", "Rbpjl", "known in vertebrates (JASPAR2022)"),
+        ("vertebrates", "UN0921", "unvalidated"),
+        ("vertebrates", "MA9999", "no release from JASPAR2022 to JASPAR2026 has it"),
+    ],
+)
+def test_a_refusal_says_where_the_name_is_known(taxon, query, where):
+    with pytest.raises(UnknownNameError) as error:
+        resolve_tf(load_motifs(taxon), query)
+    assert where in str(error.value)
+
+
+def test_another_accession_of_the_factor_is_stated():
+    note = resolve_tf(load_motifs("vertebrates"), "P17947").note
+    assert "P17947 (Homo sapiens) is the accession of SPI1" in note
+    assert "MA0080.7 (Spi1) carries P17433 (Mus musculus)" in note
+    assert "human ARNTL" in resolve_tf(load_motifs("vertebrates"), "O00327").note
+
+
+def test_every_curated_accession_is_needed_and_finds_its_factor():
+    for taxon, accessions in ACCESSIONS.items():
+        catalogue = load_motifs(taxon)
+        for accession, symbol in accessions.items():
+            assert accession.casefold() not in catalogue.by_uniprot
+            names = {
+                side.casefold()
+                for motif in resolve_tf(catalogue, accession).motifs
+                for side in motif.name.split("::")
+            }
+            assert symbol.casefold() in names
+
+
+@pytest.mark.parametrize("query", ["MAFG::NRF1", "MAFG::NFE2L1", "MA0089", "Q14494"])
+@pytest.mark.parametrize("release", ["JASPAR2026", "JASPAR2024"])
+def test_a_matrix_that_was_renamed_to_another_gene_is_found_and_told(release, query):
+    resolution = resolve_tf(load_motifs("vertebrates", release), query)
+    assert [motif.matrix_id for motif in resolution.motifs] == ["MA0089.3"]
+    assert "MAFG::NRF1" in resolution.note
+    assert "MAFG::NFE2L1" in resolution.note
+    assert "the same matrix under two names" in resolution.note
+
+
+def test_notes_tell_what_else_a_name_may_mean():
+    catalogue = load_motifs("vertebrates")
+    assert "older name of TCF7L2" in resolve_tf(catalogue, "TCF4").note
+    assert "dimers FOS::JUN" in resolve_tf(catalogue, "JUN").note
+    assert "no matrix of TAL1 alone" in resolve_tf(catalogue, "TAL1").note
+    assert resolve_tf(catalogue, "CTCF").note == ""
+
+
+def test_a_dimer_of_one_factor_with_itself_is_not_any_dimer_of_it():
+    with pytest.raises(UnknownNameError, match=r"near names: .*GATA1"):
+        resolve_tf(load_motifs("vertebrates"), "GATA1::GATA1")
+
+
+@pytest.mark.parametrize("text", ["gata", "ETS", "pu.1", "nkx2", "MA003", "P15976", "zinc"])
+def test_search_finds_by_containment_and_ranks_exact_then_prefix(text):
+    found = search_tfs(load_motifs("vertebrates"), text, 1000)
+    assert found
+    loose = loose_name(text)
+
+    def rank(matched: str) -> int:
+        keys = {matched.casefold(): text.casefold(), loose_name(matched): loose}
+        ranks = [
+            0 if key == wanted else 1 if key.startswith(wanted) else 2
+            for key, wanted in keys.items()
+            if wanted in key
+        ]
+        return min(ranks)
+
+    ranks = [rank(suggestion.matched) for suggestion in found]
+    assert ranks == sorted(ranks)
+    assert found[:3] == search_tfs(load_motifs("vertebrates"), text, 3)
+
+
+def test_search_knows_aliases_and_what_is_asked_for_resolves():
+    catalogue = load_motifs("vertebrates")
+    first = search_tfs(catalogue, "PU.1")[0]
+    assert (first.name, first.kind, first.matrix_ids) == ("SPI1", "alias", ("MA0080.7",))
+    for text in ("nfk", "tal1", "ma0139", "zip", "q9"):
+        for suggestion in search_tfs(catalogue, text, 50):
+            asked = {motif.matrix_id for motif in resolve_tf(catalogue, suggestion.name).motifs}
+            assert asked == set(suggestion.matrix_ids)
+
+
+def test_search_may_be_empty_and_lists_names_for_no_text():
+    catalogue = load_motifs("fungi")
+    assert search_tfs(catalogue, "zzzzzz") == ()
+    assert search_tfs(catalogue, "REB1", 0) == ()
+    every = search_tfs(catalogue, "", 1000)
+    assert {"REB1", "ABF1"} <= {s.name for s in every if s.kind == "name"}
 
 
 @pytest.mark.parametrize(
@@ -156,8 +297,8 @@ def test_a_long_query_is_not_repeated():
 def test_another_version_is_not_silently_replaced():
     with pytest.raises(UnknownNameError, match=r"MA0035\.5, not as version 4"):
         resolve_tf(load_motifs("vertebrates"), "MA0035.4")
-    with pytest.raises(UnknownNameError, match="another taxonomic group"):
-        resolve_tf(load_motifs("vertebrates"), "MA0363")
+    with pytest.raises(UnknownNameError, match="use JASPAR2022"):
+        resolve_tf(load_motifs("vertebrates"), "MA0035.4")
 
 
 def test_options_name_what_is_allowed():

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.errors import OptionError
+from annotations.errors import OptionError, UnknownNameError
 from annotations.jaspar import RELEASES, TAXA
-from annotations.options import RunOptions
+from annotations.options import RunOptions, held_out_contigs, names_of
 
 
 def test_defaults_read_both_strands_and_look_for_no_motif():
@@ -25,8 +25,9 @@ def test_defaults_read_both_strands_and_look_for_no_motif():
     motif_p=st.floats(1e-8, 1e-3),
     peaks=st.integers(1, 1000),
     seed=st.integers(0, 2**31 - 1),
+    held_out=st.lists(st.integers(0, 9), max_size=4),
 )
-def test_json_brings_the_same_options_back(strands, taxon, release, motif_p, peaks, seed):
+def test_json_brings_the_same_options_back(strands, taxon, release, motif_p, peaks, seed, held_out):
     options = RunOptions(
         dictionary="d",
         strands=strands,
@@ -35,7 +36,10 @@ def test_json_brings_the_same_options_back(strands, taxon, release, motif_p, pea
         motif_p=motif_p,
         peaks_per_feature=peaks,
         seed=seed,
+        held_out=held_out,
     )
+    assert options.held_out == tuple(sorted(set(held_out)))
+    json.dumps(options.to_json())
     assert RunOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
 
 
@@ -55,6 +59,9 @@ def test_json_brings_the_same_options_back(strands, taxon, release, motif_p, pea
         ("peaks_per_feature", 0, r"in \[1, 1000\], got 0"),
         ("peaks_per_feature", 2.0, "whole number"),
         ("seed", -1, "whole number"),
+        ("held_out", "chrI", "list of contigs, got 'chrI'"),
+        ("held_out", ["chrI"], "each of held_out must be a whole number"),
+        ("held_out", [-1], "each of held_out must be a whole number"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named(field, value, message):
@@ -70,3 +77,19 @@ def test_an_unknown_option_is_refused_with_the_near_one():
 def test_a_missing_dictionary_is_said():
     with pytest.raises(OptionError, match="'dictionary' is missing"):
         RunOptions.from_json({"strands": "both"})
+
+
+def test_contigs_are_held_out_by_their_names():
+    contigs = ["chrI", "chrIX", "chrXIV", "chrM"]
+    assert held_out_contigs(names_of(" chrXIV,chrIX, chrXIV,"), contigs) == (1, 2)
+    assert held_out_contigs([], contigs) == ()
+
+
+def test_a_contig_that_is_not_there_is_refused_with_near_names():
+    with pytest.raises(UnknownNameError, match="'chrXI', which is not .* mean 'chrXIV' or 'chrI'"):
+        held_out_contigs(["chrXI"], ["chrI", "chrXIV", "chrM"])
+
+
+def test_something_must_be_left_to_discover_on():
+    with pytest.raises(OptionError, match="every contig"):
+        held_out_contigs(["a", "b"], ["a", "b"])

@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from annotations.activations import Activations, to_stretches, write_stretches
 from annotations.cards import DictionaryCard, ModelCard, find_cards, write_card
 from annotations.enrichment import MATCHES_SCHEMA
+from annotations.interval_concepts import CONCEPTS_SCHEMA
 from annotations.options import RunOptions
 from app.api import EXTENSION
 from app.claims import ClaimedShard
@@ -34,10 +35,10 @@ FASTA = b">chrA first record\nACGTACGTAC\nGTACGTACGT\n>chrB\nNNNNNACGTT\n"
 """Two contigs of 20 and 10 bases."""
 
 
-def write_models(root: Path, *, random_weights: bool = True) -> None:
+def write_models(root: Path, *, random_weights: bool = True, name: str = "toy") -> None:
     """Cards of a model and of its dictionary, whose weights do not exist."""
     model = ModelCard(
-        id="toy",
+        id=name,
         title="A toy",
         architecture="paired_tree",
         config={},
@@ -50,9 +51,9 @@ def write_models(root: Path, *, random_weights: bool = True) -> None:
         random_weights=random_weights,
     )
     dictionary = DictionaryCard(
-        id="toy-sae",
+        id=f"{name}-sae",
         title="Four features",
-        model_id="toy",
+        model_id=name,
         model_sha256="1" * 64,
         layer=1,
         d_in=2,
@@ -65,9 +66,9 @@ def write_models(root: Path, *, random_weights: bool = True) -> None:
         source="made by hand",
         random_weights=random_weights,
     )
-    folder = root / "toy" / "toy-sae"
+    folder = root / name / f"{name}-sae"
     folder.mkdir(parents=True)
-    write_card(model, root / "toy")
+    write_card(model, root / name)
     write_card(dictionary, folder)
 
 
@@ -235,11 +236,20 @@ def write_results(folder: Path, *, tested: bool) -> list[Path]:
     match = {
         "feature": 1, "strand": -1, "matrix_id": "MA0363.3", "motif_name": "REB1", "peaks": 40,
         "hits": 30, "expected": 2.0, "log2_enrichment": 3.9, "odds_ratio": 57.0, "p": 1e-6,
-        "q": 0.001, "offset": -3, "offset_share": 0.9, "gc": 0.4,
+        "q": 0.001, "offset": -3, "offset_share": 0.9, "gc": 0.4, "evidence": "enriched",
     }  # fmt: skip
     weak = match | {"feature": 2, "strand": 1, "p": 0.01, "q": 0.4}
     rows = [match, weak] if tested else []
     pq.write_table(pa.Table.from_pylist(rows, schema=MATCHES_SCHEMA), folder / "matches.parquet")
+    concept = dict.fromkeys(CONCEPTS_SCHEMA.names) | {
+        "feature": 2, "strand": 1, "concept": "intron", "orientation": "same", "positives": 5,
+        "prevalence": 0.1, "auroc": 0.9, "auprc": 0.6, "f1": 0.5, "peaks": 40,
+        "log2_enrichment": 2.0, "q": 0.01,
+    }  # fmt: skip
+    other = concept | {"feature": 1, "strand": -1, "auroc": 0.6, "f1": 0.2, "q": 0.3}
+    pq.write_table(
+        pa.Table.from_pylist([other, concept], schema=CONCEPTS_SCHEMA), folder / "concepts.parquet"
+    )
     record = {
         "contigs": [{"length": 20}, {"length": 10}],
         "motif_test": {

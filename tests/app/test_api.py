@@ -295,7 +295,8 @@ def test_a_tf_finds_its_features(client: FlaskClient, finished: str) -> None:
     assert [motif["matrix_id"] for motif in answer["motifs"]] == ["MA0363.3"]
     [found] = answer["features"]
     assert (found["rank"], found["source"], found["feature"], found["strand"]) == (1, "run", 1, "-")
-    assert found["here"] == {"active_bases": 1, "density": 0.04, "max": 4.0, "peaks": 1}
+    did = {name: value for name, value in found.items() if name.startswith("run_")}
+    assert did == {"run_active_bases": 1, "run_density": 0.04, "run_max": 4.0, "run_peaks": 1}
     wide = client.get(f"/v1/runs/{finished}/tfs/MA0363/features?max_q=1&limit=500").get_json()
     assert [row["feature"] for row in wide["features"]] == [1, 2]
 
@@ -303,6 +304,9 @@ def test_a_tf_finds_its_features(client: FlaskClient, finished: str) -> None:
 def test_no_match_is_an_answer_and_an_unknown_tf_is_not(client: FlaskClient, finished: str) -> None:
     answer = client.get(f"/v1/runs/{finished}/tfs/CBF1/features")
     assert (answer.status_code, answer.get_json()["features"]) == (200, [])
+    assert answer.get_json()["nearest"] == []
+    near = client.get(f"/v1/runs/{finished}/tfs/REB1/features?max_q=1e-9").get_json()
+    assert [row["feature"] for row in near["nearest"]] == [1, 2]
     answer = client.get(f"/v1/runs/{finished}/tfs/REBB1/features")
     assert answer.status_code == 404
     assert "REB1" in answer.get_json()["detail"]
@@ -320,6 +324,17 @@ def test_an_underpowered_run_says_so(
         "underpowered",
     )
     assert "0 independent windows" in answer["motif_test"]["reason"]
+    assert answer["note"].startswith("underpowered here: the sequences hold 0 independent")
+
+
+def test_an_order_by_q_says_when_it_is_the_atlas_q(
+    client: FlaskClient, engine: Engine, storage: LocalStorage, settings: Settings, tmp_path: Path
+) -> None:
+    run_id = new_run(engine, storage, settings)
+    complete(engine, storage, settings, tmp_path / "results", tested=False)
+    page = client.get(f"/v1/runs/{run_id}/features?sort=q").get_json()
+    assert "label_motif_q" in page["note"]
+    assert client.get(f"/v1/runs/{run_id}/features?sort=max").get_json()["note"] is None
 
 
 def test_provenance_has_the_runs_names(client: FlaskClient, finished: str) -> None:

@@ -15,7 +15,7 @@ def test_every_route_is_in_the_document(app: Flask, client: FlaskClient) -> None
         for method in operations
     }
     routes = {
-        (re.sub(r"<(\w+)>", r"{\1}", rule.rule), method)
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method)
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

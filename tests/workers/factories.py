@@ -19,7 +19,8 @@ from annotations.cards import (
     write_card,
 )
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig, PairedTreeReader
-from workers.sae import SparseCoder, save_sae_lens
+from workers.sae import SparseCoder
+from workers.sae_lens import save_sae_lens
 
 MODEL_ID = "tiny-tree"
 DICTIONARY_ID = "tiny-tree-64"

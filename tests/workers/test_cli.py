@@ -75,6 +75,8 @@ def test_the_folder_holds_every_file(result):
     names = {path.name for path in result.iterdir()}
     assert names == {
         "activations.parquet",
+        "concepts.parquet",
+        "concepts.tsv",
         "contigs.parquet",
         "contigs.tsv",
         "features.parquet",
@@ -120,7 +122,7 @@ def test_a_motif_at_a_peak_is_the_motif_at_that_place(result):
     peaks = pq.read_table(result / "peaks.parquet").to_pylist()
     near = [p for p in peaks if p["motif_id"] is not None]
     assert near
-    assert all(abs(p["motif_offset"]) <= 20 and p["motif_p"] <= 1e-3 for p in near)
+    assert all(abs(p["motif_offset"]) <= 20 and p["motif_threshold_p"] <= 1e-3 for p in near)
 
 
 def test_a_short_sequence_is_called_underpowered(result):
@@ -155,11 +157,11 @@ def test_json_is_the_only_thing_on_standard_output(place, tmp_path, capsys):
 
 
 def test_query_says_how_it_understood_the_name_and_why_there_is_no_test(result, capsys):
-    assert cli.run(["query", str(result), "--tf", "reb1p", "--json"]) == 0
+    assert cli.run(["query", str(result), "--tf", "reb1p", "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [m["name"] for m in answer["motifs"]] == ["REB1"]
-    assert (answer["significant"], answer["features"]) == (0, [])
-    assert not answer["test"]["tested"]
+    assert (answer["total"], answer["features"], answer["nearest"]) == (0, [], [])
+    assert not answer["motif_test"]["tested"]
     assert cli.run(["query", str(result), "--tf", "Reb1"]) == 0
     assert "underpowered" in capsys.readouterr().out
 

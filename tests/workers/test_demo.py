@@ -137,9 +137,9 @@ def test_no_match_and_no_test_are_said_in_words():
 
 def test_matches_of_the_atlas_are_called_so():
     here = {"feature": 7, "strand": "-", "motif_name": "REB1", "rank": 1}
-    found = {**here, "q": 2e-12, "log2_enrichment": 3.456, "here": {"peaks": 11}}
-    absent = {**here, "rank": 2, "q": None, "log2_enrichment": None, "here": None}
-    given = answer(atlas={"genome": "yeast"}, features=[found, absent])
+    found = {**here, "q": 2e-12, "log2_enrichment": 3.456, "run_peaks": 11}
+    absent = {**here, "rank": 2, "q": None, "log2_enrichment": None, "run_peaks": None}
+    given = answer(source="atlas", features=[found, absent])
     lines = list(demo.tf_lines(given, "REB1", rows=3))
     assert "from the atlas of the dictionary" in lines[2]
     assert lines[-2].split() == ["1", "7", "-", "REB1", "2.0e-12", "3.46", "11"]

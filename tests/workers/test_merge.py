@@ -63,30 +63,43 @@ def card(tmp_path_factory):
     return replace(found, stride=1024, context=32, d_sae=2)
 
 
-@pytest.fixture(scope="module")
-def fasta(tmp_path_factory):
+def planted(folder, lengths, seed=0):
+    """A FASTA file of random sequences with `SITE` at random places."""
     draw = np.random.default_rng(11)
     records = []
-    for i, length in enumerate(LENGTHS):
-        sequence = bytearray(random_sequence(length, i))
+    for i, length in enumerate(lengths):
+        sequence = bytearray(random_sequence(length, i + seed * (i > 0)))
         sites = SITES * length // sum(LENGTHS)
         for at in draw.choice(length // 600, sites, replace=False) * 600 + 100:
             sequence[at : at + len(SITE)] = SITE
         records.append(Record(str(i), "", bytes(sequence)))
-    path = tmp_path_factory.mktemp("fasta") / "sequences.fa"
+    path = folder / "sequences.fa"
     write_fasta(records, path)
     return path
 
 
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory):
+    return planted(tmp_path_factory.mktemp("fasta"), LENGTHS)
+
+
 def merged(folder, fasta, card, plan, **changes):
+    options = RunOptions(dictionary=card.id, peaks_per_feature=PEAKS, taxon="fungi", **changes)
     shards = []
     for i, spans in enumerate(plan):
         shards.append(folder / f"shard{i}")
         shards[-1].mkdir(parents=True)
-        run_shard(fasta, spans, Finder(card), shards[-1], batch=64, peaks_per_feature=PEAKS)
+        run_shard(
+            fasta,
+            spans,
+            Finder(card),
+            shards[-1],
+            batch=64,
+            peaks_per_feature=PEAKS,
+            held_out=options.held_out,
+        )
     out = folder / "out"
     out.mkdir()
-    options = RunOptions(dictionary=card.id, taxon="fungi", peaks_per_feature=PEAKS, **changes)
     return out, merge(shards, fasta, card, options, out)
 
 
@@ -140,8 +153,76 @@ def test_the_tables_are_the_same_bytes_however_shards_are_cut(tmp_path, fasta, c
     assert len(plan) > 3
     out, result = merged(tmp_path, fasta, card, plan[::-1])
     assert result == whole[1]
-    for name in RESULT_FILES[:4]:
+    for name in RESULT_FILES[:-1]:
         assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), name
+
+
+DISCOVERY, HELD_OUT = 240_000, 240_000
+"""Bases, enough for a test each."""
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory, card):
+    """Results whose second contig is held out, and is another one in the second of them."""
+    found = []
+    for seed in (0, 7):
+        folder = tmp_path_factory.mktemp("apart")
+        fasta = planted(folder, (DISCOVERY, HELD_OUT), seed)
+        plan = plan_shards((DISCOVERY, HELD_OUT), stride=card.stride, target=90_000)
+        found.append(merged(folder, fasta, card, plan, held_out=(1,)))
+    return found
+
+
+def test_what_is_found_is_confirmed_on_the_contig_held_out(apart):
+    out, result = apart[0]
+    best = pq.read_table(out / "matches.parquet").to_pylist()[0]
+    assert (best["feature"], best["motif_name"].upper()) == (0, "REB1")
+    assert best["peaks"] <= PEAKS
+    assert 10 < best["held_out_peaks"] <= PEAKS
+    assert best["held_out_q"] < 1e-10
+    assert best["held_out_log2_enrichment"] > 3
+    assert {"enriched", "centred", "similar", "predictive"} == set(best["evidence"].split(";"))
+    assert best["similar_to"] == best["matrix_id"]
+    assert "cluster" in best["cluster"]
+    assert result.confirmed >= 1
+    peaks = pq.read_table(out / "peaks.parquet").to_pylist()
+    for part in (0, 1):
+        ranks = [
+            p["rank"]
+            for p in peaks
+            if (p["feature"], p["strand"]) == (1, 1) and p["contig"] == part
+        ]
+        assert ranks == list(range(1, PEAKS + 1))
+    assert all(peak["held_out"] == (peak["contig"] == 1) for peak in peaks)
+    test = json.loads((out / "provenance.json").read_text())["motif_test"]
+    assert test["held_out"]["tested"] is True
+    assert 1 <= test["held_out"]["tested_pairs"] <= result.matches
+    assert test["background"] == [pytest.approx(share) for share in test["background"]]
+    assert sum(test["background"]) == pytest.approx(1)
+    assert (test["pseudocount"], test["motif_p"]) == (1.0, 1e-4)
+
+
+def test_nothing_that_is_found_depends_on_what_is_held_out(apart):
+    tables = [pq.read_table(out / "matches.parquet") for out, _ in apart]
+    own = [name for name in tables[0].column_names if "held_out" not in name and name != "evidence"]
+    assert tables[0].select(own).equals(tables[1].select(own))
+    assert not tables[0].equals(tables[1])
+    peaks = [pq.read_table(out / "peaks.parquet") for out, _ in apart]
+    discovery = [table.filter(pc.equal(table["contig"], 0)) for table in peaks]
+    assert discovery[0].equals(discovery[1])
+    assert not peaks[0].equals(peaks[1])
+    backgrounds = [
+        json.loads((out / "provenance.json").read_text())["motif_test"]["background"]
+        for out, _ in apart
+    ]
+    assert backgrounds[0] == backgrounds[1]
+
+
+@pytest.mark.parametrize("held_out", [(0, 1), (2,)])
+def test_contigs_that_cannot_be_held_out_are_refused(tmp_path, fasta, card, held_out):
+    plan = plan_shards(LENGTHS, stride=card.stride, target=sum(LENGTHS) * 2)
+    with pytest.raises(OptionError, match="held_out must leave at least one of the 2 contigs"):
+        merged(tmp_path, fasta, card, plan, held_out=held_out)
 
 
 def test_provenance_says_what_was_tested_with_which_dictionary(whole):
@@ -158,7 +239,9 @@ def test_provenance_says_what_was_tested_with_which_dictionary(whole):
     assert dictionary["layer"] == 2
     assert dictionary["random_weights"] is True
     seconds = record["merge"]["seconds"]
-    assert set(seconds) == {"activations", "peaks", "motifs", "labels", "matches", "features"}
+    assert set(seconds) == {
+        *("activations", "peaks", "motifs", "labels", "matches", "concepts", "features")
+    }
     assert set(record["merge"]["cpu_seconds"]) == set(seconds)
     assert record["merge"]["peak_memory_bytes"] > 10**7
 

@@ -16,7 +16,7 @@ from annotations.errors import CoordinateError, FormatError, WeightsError
 from tests.workers.factories import DICTIONARY_ID, FEATURES, LAYER, MODEL_ID, make_tiny_models
 from workers.language_models.paired_tree import PairedTreeReader
 from workers.registry import check_canary, open_dictionary, write_canary
-from workers.sae import load_sae_lens
+from workers.sae_lens import load_sae_lens
 
 CANARY = "ACGTTGCANNACGGATTACAGATTACACCGGTATATAAAGGCGC" * 3
 
@@ -198,17 +198,107 @@ def test_a_card_that_does_not_fit_its_weights_is_refused(root, card, changes, me
         open_dictionary(replace(card, **changes), [root])
 
 
-def test_a_top_k_dictionary_is_not_served(own):
+def as_top_k(own, k: int = 4) -> str:
+    """Make the dictionary's folder one without a threshold; returns its new sha256."""
     folder = own / MODEL_ID / DICTIONARY_ID
-    config = json.loads((folder / "cfg.json").read_text()) | {"architecture": "topk", "k": 4}
+    config = json.loads((folder / "cfg.json").read_text()) | {"architecture": "topk", "k": k}
     (folder / "cfg.json").write_text(json.dumps(config))
     weights = load_file(folder / SAE_WEIGHTS)
     del weights["threshold"]
     save_file(weights, folder / SAE_WEIGHTS)
     assert load_sae_lens(folder).gate == "topk"
-    card = rewrite(own, sha256=file_sha256(folder / SAE_WEIGHTS))
-    with pytest.raises(WeightsError, match="calibrate a threshold"):
+    return file_sha256(folder / SAE_WEIGHTS)
+
+
+def test_a_threshold_that_the_weights_have_not_is_not_made_up(own):
+    card = rewrite(own, sha256=as_top_k(own))
+    with pytest.raises(WeightsError, match="no threshold, which its card asks for: calibrate one"):
         open_dictionary(card, [own])
+
+
+def test_a_top_k_dictionary_keeps_the_k_largest_of_each_base(own):
+    encoder = open_dictionary(rewrite(own, sha256=as_top_k(own), gate="topk", k=3), [own])
+    codes = codes_of(5, 2, 60, n_share=0)
+    found = encoder.activations_of(codes)
+    h = encoder.language_model.activations(torch.from_numpy(codes), LAYER).flatten(0, 1)
+    pre = h @ encoder.coder.W_enc + encoder.coder.b_enc
+    for row, base in enumerate(pre):
+        mine = found.window * 60 + found.position == row
+        expected = [f for f in sorted(base.topk(3).indices.tolist()) if base[f] > 0]
+        assert found.feature[mine].tolist() == expected
+
+
+GATES = {"jumprelu": {}, "topk": {"gate": "topk", "k": 4}, "batch_topk": {"gate": "batch_topk"}}
+
+
+def opened_with(own, gate: str):
+    changes = {"k": 4, **GATES[gate]}
+    if gate != "jumprelu":
+        changes["sha256"] = as_top_k(own)
+    return open_dictionary(rewrite(own, **changes), [own])
+
+
+class Given:
+    """A model that gives rows of `h` whatever it reads."""
+
+    width, n_blocks, max_length = 16, LAYER, None
+
+    def __init__(self, h):
+        self.h = h
+
+    def activations(self, codes, layer):
+        return self.h[: codes.numel()].view(*codes.shape, -1)
+
+
+@pytest.mark.parametrize(("gate", "served"), [("jumprelu", 1), ("topk", 1), ("batch_topk", 0)])
+def test_given_activations_pass_the_gate_alike_in_any_partition_or_batch_if_served(
+    own, gate, served
+):
+    """The same rows as one window, as windows of other lengths, and beside stronger rows."""
+    encoder = opened_with(own, gate)
+    h = encoder.language_model.activations(torch.from_numpy(codes_of(6, 1, 120, n_share=0)), LAYER)
+    # like the notebook's trap: some bases of a window are much stronger than the others
+    h = h[0] * torch.linspace(0.5, 2, 120)[:, None]
+
+    def read(rows: torch.Tensor, windows: int) -> dict[tuple[int, int], float]:
+        encoder.language_model = Given(rows)
+        found = encoder.activations_of(np.zeros((windows, len(rows) // windows), np.uint8))
+        base = found.window * (len(rows) // windows) + found.position
+        places = zip(base.tolist(), found.feature.tolist(), strict=True)
+        return dict(zip(places, found.value.tolist(), strict=True))
+
+    whole = read(h, 1)
+    halves = read(h, 2)
+    sixths = read(h, 6)
+    crowd = read(torch.cat([h, 9 * h]), 1)
+    first = {place: value for place, value in crowd.items() if place[0] < 120}
+    assert len(whole) > 100
+    assert (halves == whole) == (sixths == whole) == (first == whole) == bool(served)
+
+
+def test_parity_mode_is_the_notebooks_rule_of_each_window(own):
+    encoder = opened_with(own, "batch_topk")
+    codes = codes_of(7, 3, 50)
+    found = encoder.activations_of(codes)
+    for window, row in enumerate(codes):
+        h = encoder.language_model.activations(torch.from_numpy(row[None]), LAYER)[0][row < 4]
+        f = torch.relu(h @ encoder.coder.W_enc + encoder.coder.b_enc)
+        kept = f.flatten().sort(descending=True).values[4 * len(h) - 1]
+        position, feature = (f >= kept).nonzero(as_tuple=True)
+        mine = found.window == window
+        assert found.position[mine].tolist() == np.flatnonzero(row < 4)[position].tolist()
+        assert found.feature[mine].tolist() == feature.tolist()
+
+
+def test_parity_mode_lets_bases_compete_that_are_not_wanted(own):
+    encoder = opened_with(own, "batch_topk")
+    codes = codes_of(8, 2, 40)
+    wanted = np.zeros(codes.shape, bool)
+    wanted[:, 10:20] = True
+    all_of_them, some = encoder.activations_of(codes), encoder.activations_of(codes, wanted)
+    kept = wanted[all_of_them.window, all_of_them.position]
+    assert 0 < kept.sum() < len(kept)
+    assert all(np.array_equal(a[kept], b) for a, b in zip(all_of_them, some, strict=True))
 
 
 def test_a_canary_pins_the_largest_activations_of_both_strands(card, encoder):

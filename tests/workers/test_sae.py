@@ -18,14 +18,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from annotations.errors import WeightsError
-from workers.sae import (
-    CHUNK_ROWS,
-    SparseCoder,
-    fold_whitening,
-    load_sae_lens,
-    read_safetensors,
-    save_sae_lens,
-)
+from workers.sae import CHUNK_ROWS, SparseCoder, fold_whitening
+from workers.sae_lens import load_sae_lens, read_safetensors, save_sae_lens
 
 ORACLES = Path(__file__).parent.parent / "data" / "oracles"
 ROWS = 40

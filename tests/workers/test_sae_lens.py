@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.workers.test_sae import random_coder, random_rows
-from workers.sae import fold_whitening, load_sae_lens, save_sae_lens
+from workers.sae import fold_whitening
+from workers.sae_lens import load_sae_lens, save_sae_lens
 
 pytestmark = pytest.mark.slow
 

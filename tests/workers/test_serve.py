@@ -177,7 +177,7 @@ class Service:
             stderr=self.log,
         )
 
-    def ask(self, path, body=None):
+    def ask(self, path, body=None, content_type="text/x-fasta"):
         """One request; waits for the service to be there."""
         deadline = time.monotonic() + 90
         while True:
@@ -185,7 +185,7 @@ class Service:
                 request = urllib.request.Request(
                     f"http://127.0.0.1:{self.port}{path}",
                     data=body,
-                    headers={"Content-Type": "text/x-fasta"} if body else {},
+                    headers={"Content-Type": content_type} if body else {},
                 )
                 with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                     return json.load(answer)
@@ -282,6 +282,43 @@ def test_a_worker_killed_in_mid_run_comes_back_and_the_run_completes(tmp_path):
     assert code == 0, log
     assert "the worker was killed by signal 9; it is started again" in log
     assert "Traceback" not in log
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_analyses_outlive_a_worker_that_is_killed(tmp_path):
+    make_tiny_models(tmp_path / "models")
+    service = Service(tmp_path)
+    try:
+        body = b">one\n" + random_sequence(60_000) + b"\n"
+        run_id = service.ask("/v1/runs?taxon=fungi", body)["id"]
+        service.wait_for(run_id, lambda v: v["state"] == "COMPLETE", 300)
+        question = {"run": run_id, "strand": "+", "tf": "REB1", "sites": 500}
+        asked = [
+            service.ask(
+                f"/v1/features/tiny-tree-64/{feature}/causal-tests",
+                json.dumps(question).encode(),
+                content_type="application/json",
+            )["links"]["self"]
+            for feature in range(6)
+        ]
+        deadline = time.monotonic() + 120
+        while all(service.ask(one)["state"] == "QUEUED" for one in asked):
+            assert time.monotonic() < deadline
+        os.kill(service.worker_pid(), signal.SIGKILL)
+        while any(service.ask(one)["state"] in ACTIVE for one in asked):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        views = [service.ask(one) for one in asked]
+        assert {view["state"] for view in views} == {"COMPLETE"}, views
+        assert [view["result"]["feature"] for view in views] == list(range(6))
+        assert {view["result"]["motif_name"] for view in views} == {"REB1"}
+        listed = service.ask(f"/v1/runs/{run_id}/analyses")["analyses"]
+        assert len(listed) == len(asked)
+    finally:
+        code = service.stop()
+    assert code == 0, (tmp_path / "serve.log").read_text()
 
 
 @pytest.mark.slow

@@ -102,6 +102,7 @@ def test_a_run_is_computed_and_its_scratch_is_gone(here):
     assert (state, computation.error_message) == ("COMPLETE", None)
     assert set(computation.results) == {
         "activations.parquet",
+        "concepts.parquet",
         "features.parquet",
         "matches.parquet",
         "peaks.parquet",

@@ -20,9 +20,24 @@ import click
 )
 @click.option(
     "--motifs",
+    "--taxon",
+    "motifs",
     metavar="TAXON",
     help="JASPAR group to scan for (vertebrates, plants, insects, fungi, nematodes, urochordates, "
     "diatoms) or none.  [default: that of the dictionary's atlas, else none]",
+)
+@click.option(
+    "--motifs-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Your own motifs in MEME, JASPAR or TRANSFAC format; beside those of --motifs, or alone.",
+)
+@click.option(
+    "--held-out",
+    metavar="CONTIGS",
+    default="",
+    help="Contigs kept out of discovery, separated by commas: what is found on the others is "
+    "tested once on these.",
 )
 @click.option(
     "--strand",
@@ -32,7 +47,13 @@ import click
     help="Strands to read.",
 )
 @click.option("--model", metavar="ID", help="Dictionary, or model with one; see `saetrack models`.")
-@click.option("--jaspar", metavar="RELEASE", help="JASPAR release.  [default: JASPAR2026]")
+@click.option(
+    "--jaspar",
+    "--release",
+    "jaspar",
+    metavar="RELEASE",
+    help="JASPAR release.  [default: JASPAR2026]",
+)
 @click.option(
     "--signal",
     metavar="FEATURE",
@@ -57,6 +78,8 @@ def annotate(
     out: Path,
     genes: Path | None,
     motifs: str | None,
+    motifs_file: Path | None,
+    held_out: str,
     strand: str,
     model: str | None,
     jaspar: str | None,
@@ -70,15 +93,18 @@ def annotate(
 ) -> None:
     """Find where each feature fires on SEQ, and what stands there.
 
-    SEQ is FASTA or GenBank, plain, gzip or bgzip, with one or more records. The folder gets
-    features.tsv, peaks.bed, matches.tsv, signal/*.bw for a genome browser, the same tables as
-    Parquet, all activations, and provenance.json.
+    SEQ is FASTA or GenBank, plain, gzip or bgzip, with one or more records; or the name of a
+    genome of `saetrack genomes`, which brings its genes. The folder gets features.tsv, peaks.bed,
+    matches.tsv, concepts.tsv, signal/*.bw for a genome browser, the same tables as Parquet, all
+    activations, and provenance.json.
 
     \b
     Example:
       saetrack annotate chrI.fa.gz --genes chrI.gff3 --motifs fungi --out chrI
       saetrack query chrI --tf Reb1
+      saetrack annotate yeast.fa --motifs fungi --held-out chrIX,chrXIV --out yeast
     """
+    from annotations.options import names_of
     from workers.annotate import Request, annotate_file
     from workers.commands.summary import Bar, print_summary
 
@@ -87,6 +113,8 @@ def annotate(
         out=out,
         genes=genes,
         motifs=motifs,
+        motifs_file=motifs_file,
+        held_out=tuple(names_of(held_out)),
         strands=strand,
         model=model,
         release=jaspar,

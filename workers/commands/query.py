@@ -1,79 +1,96 @@
-"""`saetrack query`: which features of a result match a transcription factor."""
+"""`saetrack query`: which features match a factor, a concept or a set of intervals."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
+QUESTIONS = ("tf", "feature", "concept", "bed")
+"""Options of which exactly one says what is asked."""
+
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--tf", required=True, help="Name, alias, UniProt accession, matrix id or family.")
-@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Most rows.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def query(folder: Path, tf: str, limit: int, as_json: bool) -> None:
-    """List the features of the result in DIR that match a transcription factor, best first.
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--tf", help="Name, alias, UniProt accession, matrix id or family.")
+@click.option("--feature", metavar="N[+|-]", help="What is known of a feature, such as 374-.")
+@click.option("--concept", help="Which features predict it: exon, splice_donor, TSS and so on.")
+@click.option(
+    "--bed",
+    type=click.Path(path_type=Path),
+    help="Which features predict these intervals, such as ChIP peaks; needs DIR.",
+)
+@click.option(
+    "--background",
+    type=click.Path(path_type=Path),
+    help="Intervals that those of --bed are told from.",
+)
+@click.option(
+    "--fasta",
+    metavar="SEQ",
+    type=click.Path(path_type=Path),
+    help="Without --background: what was annotated, to draw places of equal GC content from.",
+)
+@click.option("--dictionary", metavar="ID", help="Whose atlas answers where there is no DIR.")
+@click.option("--taxon", metavar="TAXON", help="JASPAR group; must be the one that was tested.")
+@click.option("--release", metavar="RELEASE", help="JASPAR release; likewise.")
+@click.option(
+    "--max-q",
+    type=click.FloatRange(0, 1),
+    help="Only rows with q at most this.  [default: 0.05 for --tf]",
+)
+@click.option("--min-log2-enrichment", type=float, help="Only rows with at least this effect.")
+@click.option(
+    "--evidence",
+    metavar="KIND[,...]",
+    help="Only matches that are enriched, centred, similar, predictive, causal.",
+)
+@click.option("--strand", type=click.Choice(["+", "-"]), help="Only rows of this strand.")
+@click.option(
+    "--orientation",
+    type=click.Choice(["same", "opposite", "either"]),
+    help="Sense of the intervals against the pass.",
+)
+@click.option(
+    "--group-by",
+    type=click.Choice(["cluster", "group"]),
+    help="One row for each cluster of motifs, or group of features that fire together.",
+)
+@click.option("--sort", metavar="ORDER", help="--tf: q, effect, auroc, ...; --concept: f1, ...")
+@click.option("--limit", type=click.IntRange(1), help="Most rows.  [default: 10; all with --out]")
+@click.option("--page-token", help="As the page before said.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "tsv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="Parquet needs --out.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+def query(folder: Path | None, out: Path | None, form: str, **asked: Any) -> None:
+    """Say which features match a factor, a concept or intervals, or what a feature is known for.
 
-    A match is a test: the factor's motif stands at the feature's peaks more often than at places
-    of equal GC where the feature is silent. "None at q <= 0.05" is an answer. Where the sequence
-    is too short for a test, the answer says so and gives the labels of the dictionary's atlas.
+    The result in DIR answers where its sequences had the power for a test, else the atlas of its
+    dictionary; without DIR the atlas answers at once. A match is a test: the factor's motif
+    stands at the feature's peaks more often than at places of equal GC where the feature is
+    silent. "None at q <= 0.05" is an answer.
 
     \b
-    Example:
-      saetrack query chrI --tf Reb1
+    Examples:
+      saetrack query --tf Reb1
+      saetrack query --feature 374-
+      saetrack query chrI --concept splice_donor --sort auprc
+      saetrack query chrI --bed peaks.bed --background open.bed --format tsv
     """
-    from workers.answers import answer_tf
+    from workers.commands.answering import Asked, answer, show
 
-    answer = answer_tf(folder, tf, limit=limit)
-    if as_json:
-        click.echo(json.dumps(answer, indent=2, allow_nan=False))
-        return
-    _print(answer)
-
-
-def _print(answer: dict[str, Any]) -> None:
-    """Print an answer for people."""
-    matrices = ", ".join(f"{m['name']} {m['matrix_id']}" for m in answer["motifs"][:6])
-    more = ", ..." if len(answer["motifs"]) > 6 else ""
-    click.echo(
-        f"{answer['query']} is a {answer['match_type'].replace('_', ' ')} in {answer['release']} "
-        f"{answer['taxon']}: {matrices}{more}"
-    )
-    test, rows = answer["test"], answer["features"]
-    if not test["tested"]:
-        click.echo(f"underpowered here: {test['reason']}")
-        if rows:
-            click.echo("what follows is known from the atlas of the dictionary, another genome:")
-    if not answer["significant"]:
-        click.echo(f"none at q <= {answer['significant_q']:g}" + ("; the nearest:" if rows else ""))
-    _print_rows(rows)
-    if answer["atlas_features"]:
-        click.echo()
-        click.echo(f"known from the atlas of the dictionary ({answer['atlas']['genome']}):")
-        _print_rows(answer["atlas_features"])
-
-
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    """Print features that match, or nothing."""
-    from workers.commands.summary import print_table
-
-    if not rows:
-        return
-    click.echo()
-    print_table(
-        ["feature", "motif", "peaks", "hits", "expected", "log2 enr.", "q", "offset"],
-        [
-            [
-                f"{row['feature']}{row['strand']}",
-                f"{row['motif_name']} {row['matrix_id']}",
-                str(row["peaks"]),
-                str(row["hits"]),
-                f"{row['expected']:.2f}",
-                "-" if row["log2_enrichment"] is None else f"{row['log2_enrichment']:.2f}",
-                f"{row['q']:.2g}",
-                "-" if row["offset"] is None else f"{row['offset']:+d}",
-            ]
-            for row in rows
-        ],
-    )
+    given = [name for name in QUESTIONS if asked[name] is not None]
+    if len(given) != 1:
+        names = ", ".join(f"--{name}" for name in QUESTIONS)
+        raise click.UsageError(f"give one of {names}; got {len(given)} of them")
+    if form == "parquet" and out is None:
+        raise click.UsageError("--format parquet is not text: name a file with --out")
+    if asked["limit"] is None and out is None:
+        asked["limit"] = 10
+    wanted = Asked(folder=folder, **asked)
+    show(answer(wanted), cast(Any, form), out)

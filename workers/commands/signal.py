@@ -35,7 +35,7 @@ def signal(folder: Path, feature: int, strand: str, out: Path) -> None:
     from workers.answers import open_result
 
     result = open_result(folder)
-    parse_feature(result, str(feature))
+    parse_feature(str(feature), result.n_features)
     if not out.absolute().parent.is_dir():
         raise OptionError(f"--out {out}: there is no folder {out.absolute().parent}")
     signal_file(result, out, feature=feature, strand=cast(SignalStrand, strand))

@@ -66,6 +66,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     warning = " (RANDOM WEIGHTS: for tests; means nothing)" if card.random_weights else ""
     strands = "both strands" if summary.options.strands == "both" else "forward strand"
     click.echo(f"{_records(summary.contigs)}, {bases:,} bases, {strands}; {card.id}{warning}")
+    if card.tokenization != "base":
+        click.echo(f"resolution: {card.resolution}")
     click.echo(f"{merged.features:,} active feature rows, {merged.peaks:,} top peaks kept")
     taxon = f"{summary.options.release} {summary.options.taxon}"
     if merged.power.tested:

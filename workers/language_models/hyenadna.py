@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from annotations.errors import WeightsError
-from workers.language_models.protocol import check_window
+from workers.language_models.protocol import Splice, check_window
 
 BASE_TOKENS = slice(7, 11)
 """Rows of the vocabulary that are A, C, G, T; N is 11, so a base code c is token c + 7."""
@@ -197,7 +197,18 @@ class HyenaDna(nn.Module):
         Conditional on the token being one of the four. Row 0 is NaN: with nothing
         before it the model says nothing of it.
         """
-        bases = self.logits(self.activations(codes, self.n_blocks))[..., BASE_TOKENS]
+        return self.spliced_log_probabilities(codes, self.n_blocks, lambda h: h)
+
+    @property
+    def two_sided(self) -> bool:
+        """A base is expected from those before it alone."""
+        return False
+
+    @torch.inference_mode()
+    def spliced_log_probabilities(self, codes: Tensor, layer: int, splice: Splice) -> Tensor:
+        """See `protocol.SplicedLanguageModel`; row 0 is NaN."""
+        h = splice(self.activations(codes, layer))
+        bases = self.logits(self.advance(h, layer, self.n_blocks))[..., BASE_TOKENS]
         known = F.log_softmax(bases, -1)[:, :-1]
         return F.pad(known, (0, 0, 1, 0), value=float("nan"))
 

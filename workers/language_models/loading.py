@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from annotations.cards import ModelCard
 from annotations.errors import WeightsError
+from workers.language_models.huggingface import load_huggingface
 from workers.language_models.hyenadna import HyenaDnaConfig, load_hyenadna
 from workers.language_models.paired_tree import (
     PairedTreeConfig,
@@ -15,11 +18,22 @@ from workers.language_models.paired_tree import (
     load_paired_tree,
 )
 from workers.language_models.protocol import LanguageModel
+from workers.language_models.stripedhyena2.configurations import StripedHyena2Config
+from workers.language_models.stripedhyena2.weights import load_stripedhyena2
 
-ConfigT = TypeVar("ConfigT", PairedTreeConfig, HyenaDnaConfig)
+_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+ConfigT = TypeVar("ConfigT", PairedTreeConfig, HyenaDnaConfig, StripedHyena2Config)
 
 
-def load_language_model(card: ModelCard, state: Mapping[str, Tensor]) -> LanguageModel:
+def load_language_model(
+    card: ModelCard,
+    state: Mapping[str, Tensor],
+    dtype: str = "float32",
+    folder: Path | None = None,
+    *,
+    blocks: int | None = None,
+) -> LanguageModel:
     """Make the language model of a card.
 
     Parameters
@@ -27,7 +41,15 @@ def load_language_model(card: ModelCard, state: Mapping[str, Tensor]) -> Languag
     card : ModelCard
         Names the architecture and its sizes.
     state : mapping of str to tensor
-        The weights, in any float type, all on one device; computed with in float32.
+        The weights, in any float type, all on one device.
+    dtype : str
+        Number format of the computation, one of `annotations.cards.DTYPES`; the paired
+        tree and HyenaDNA are computed in float32 alone.
+    folder : Path, optional
+        Folder of the card, for the tokenizer's file of a model of transformers.
+    blocks : int, optional
+        Blocks that will be run; the weights of later ones may be left out. A model without
+        them has no logits.
 
     Returns
     -------
@@ -37,30 +59,60 @@ def load_language_model(card: ModelCard, state: Mapping[str, Tensor]) -> Languag
     Raises
     ------
     WeightsError
-        If the architecture is not known, its sizes are not valid, or the weights do not fit them.
+        If the architecture is not known, its sizes are not valid, the weights do not fit
+        them, or it is not computed in this number format.
     """
+    if card.architecture == "huggingface":
+        return load_huggingface(card, state, folder, dtype)
     if card.architecture not in _LOADERS:
         raise WeightsError(
             f"model {card.id!r} has the architecture {card.architecture!r}; known are "
-            f"{', '.join(_LOADERS)}"
+            f"{', '.join(_LOADERS)}, huggingface"
         )
-    return _LOADERS[card.architecture](card, state)
+    return _LOADERS[card.architecture](card, state, dtype, blocks)
 
 
-def _paired_tree(card: ModelCard, state: Mapping[str, Tensor]) -> LanguageModel:
+def _paired_tree(
+    card: ModelCard, state: Mapping[str, Tensor], dtype: str, blocks: int | None
+) -> LanguageModel:
+    _require_float32(card, dtype)
     values = {**card.config, "distances": tuple(card.config.get("distances", ()))}
     config = _configure(PairedTreeConfig, values, card)
     return PairedTreeReader(load_paired_tree(state, config))
 
 
-def _hyenadna(card: ModelCard, state: Mapping[str, Tensor]) -> LanguageModel:
+def _hyenadna(
+    card: ModelCard, state: Mapping[str, Tensor], dtype: str, blocks: int | None
+) -> LanguageModel:
+    _require_float32(card, dtype)
     return load_hyenadna(state, _configure(HyenaDnaConfig, card.config, card))
 
 
-_LOADERS: dict[str, Callable[[ModelCard, Mapping[str, Tensor]], LanguageModel]] = {
+def _stripedhyena2(
+    card: ModelCard, state: Mapping[str, Tensor], dtype: str, blocks: int | None
+) -> LanguageModel:
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in card.config.items()
+    }
+    config = _configure(StripedHyena2Config, values, card)
+    return load_stripedhyena2(state, config, dtype=_FORMATS[dtype], blocks=blocks)
+
+
+_Loader = Callable[[ModelCard, Mapping[str, Tensor], str, int | None], LanguageModel]
+_LOADERS: dict[str, _Loader] = {
     "paired_tree": _paired_tree,
     "hyenadna": _hyenadna,
+    "stripedhyena2": _stripedhyena2,
 }
+
+
+def _require_float32(card: ModelCard, dtype: str) -> None:
+    if dtype != "float32":
+        raise WeightsError(
+            f"model {card.id!r} is a {card.architecture}, which is computed in float32 alone, but "
+            f"its dictionary says {dtype}; correct the dictionary's card"
+        )
 
 
 def _configure(kind: type[ConfigT], values: Mapping[str, Any], card: ModelCard) -> ConfigT:

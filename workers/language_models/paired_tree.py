@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from annotations.errors import WeightsError
-from workers.language_models.protocol import check_window
+from workers.language_models.protocol import Splice, check_window
 
 BASES = "ACGTN"
 """Order of the base codes: a base's code is its index here; anything not A, C, G or T is N."""
@@ -263,8 +263,25 @@ class PairedTreeReader:
 
         The same for a sequence and for its reverse complement, complemented.
         """
-        check_window(codes, layer=0, n_blocks=self.n_blocks, max_length=None)
-        logits = self.model(codes.long(), self._species(codes), symmetric=True)
+        return self.spliced_log_probabilities(codes, 0, lambda h: h)
+
+    @property
+    def two_sided(self) -> bool:
+        """A base is expected from both towers."""
+        return True
+
+    @torch.inference_mode()
+    def spliced_log_probabilities(self, codes: Tensor, layer: int, splice: Splice) -> Tensor:
+        """See `protocol.SplicedLanguageModel`; `splice` is given both towers, as rows.
+
+        The first half of the rows reads `codes`, the second their reverse complements.
+        """
+        check_window(codes, layer=layer, n_blocks=self.n_blocks, max_length=None)
+        ids = codes.long()
+        both = torch.cat([ids, complement(ids).flip(1)])
+        h = splice(self.model.residual(both, self._species(both), layer))
+        left, right = self.model.advance(h, layer, self.n_blocks).chunk(2)
+        logits = self.model.head(Towers(left, right.flip(1)), symmetric=True)
         return F.log_softmax(logits.float(), -1)
 
     def _species(self, codes: Tensor) -> Tensor:

@@ -1,14 +1,30 @@
 """What the rest of the project needs of a language model."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.errors import CoordinateError, LimitError
 
 
+class TokenActivations(NamedTuple):
+    """Residual stream at the tokens of a batch of windows, one row each."""
+
+    window: NDArray[np.int64]
+    """Row of the batch; sorted."""
+    start: NDArray[np.int64]
+    """First base, in the window; sorted within it."""
+    end: NDArray[np.int64]
+    """Base after the last."""
+    h: Tensor
+    """float32 tensor, shape [tokens, width]."""
+
+
 class LanguageModel(Protocol):
-    """A frozen model of DNA with one token per base, read in the direction of its input."""
+    """A frozen model of DNA, read in the direction of its input."""
 
     @property
     def width(self) -> int:
@@ -34,8 +50,10 @@ class LanguageModel(Protocol):
 
         Returns
         -------
-        activations : float32 tensor, shape [batch, length, width]
-            Row i depends on bases up to and including i.
+        activations : float tensor, shape [batch, length, width]
+            In the model's number format. Row i depends on bases up to and including i where
+            the model is causal; where a token holds several bases, each has the token's, and
+            the mean of several tokens'.
 
         Raises
         ------
@@ -58,6 +76,57 @@ class LanguageModel(Protocol):
         log_probabilities : float32 tensor, shape [batch, length, 4]
             Natural logarithms, in the order A, C, G, T; base i is no input of row i.
             NaN where the model says nothing of a base.
+        """
+
+
+@runtime_checkable
+class TokenLanguageModel(Protocol):
+    """A `LanguageModel` whose tokens are not bases; a dictionary reads its tokens."""
+
+    def token_activations(self, codes: Tensor, layer: int) -> TokenActivations:
+        """Residual stream after `layer` blocks at each token; later blocks are not run.
+
+        Parameters
+        ----------
+        codes : uint8 tensor, shape [batch, length]
+            As in `LanguageModel.activations`.
+        layer : int
+            Blocks done before the tap.
+
+        Returns
+        -------
+        tokens : TokenActivations
+        """
+
+
+Splice = Callable[[Tensor], Tensor]
+"""What takes the place of a residual stream; float [batch, length, width] in and out."""
+
+
+@runtime_checkable
+class SplicedLanguageModel(Protocol):
+    """A `LanguageModel` that can go on from another residual stream to the bases expected."""
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether the bases that follow a base count in what is expected of it."""
+
+    def spliced_log_probabilities(self, codes: Tensor, layer: int, splice: Splice) -> Tensor:
+        """`LanguageModel.log_probabilities` with the residual stream at one tap replaced.
+
+        Parameters
+        ----------
+        codes : uint8 tensor, shape [batch, length]
+            As in `LanguageModel.activations`.
+        layer : int
+            Blocks done before the tap.
+        splice : callable
+            Given the residual stream there, which may hold other reads of the same windows
+            (the reverse complement) as further rows; returns what later blocks read instead.
+
+        Returns
+        -------
+        log_probabilities : float32 tensor, shape [batch, length, 4]
         """
 
 

@@ -1,6 +1,6 @@
 """From trained weights to the folders a server reads: safetensors with a card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,15 @@ from annotations.cards import (
     write_card,
 )
 from annotations.errors import StateError
+from workers.canary import CANARY_SEQUENCE
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig, load_paired_tree
 from workers.registry import open_dictionary, write_canary
-from workers.sae import SparseCoder, fold_whitening, save_sae_lens
+from workers.sae import SparseCoder, fold_whitening
+from workers.sae_lens import save_sae_lens
 from workers.training.sae import SaeTraining, TrainedSae
 
 MODEL_WEIGHTS = "model.safetensors"
 LICENCE = "Apache-2.0"
-CANARY_SEQUENCE = (
-    "TTACCCGGATCACGTGATCGTTACCCGCATTTGAAAAATTTTTCATCGATGAGCTCATCACGTGACCATGGCGGGTAATTTAACC"
-    "GGCGCGCATTAGTCATTTTCCACGTGAAACAATATAAAGTTACCCGTATATGAGTCAATGCCGATCGCGGCTAATCGATTACGAT"
-)
-"""Made up: it holds motifs of several yeast TFs among arbitrary bases."""
 
 
 def write_model(
@@ -123,30 +120,90 @@ def write_dictionary(
     StateError
         If the folder holds a dictionary already.
     """
+    return write_coder(
+        folder,
+        model_card,
+        folded(trained),
+        title=title,
+        source=source,
+        layer=settings.layer,
+        k=settings.k,
+        stride=stride,
+        context=context,
+        training=asdict(settings),
+    )
+
+
+def write_coder(
+    folder: Path,
+    model_card: ModelCard,
+    coder: SparseCoder,
+    *,
+    title: str,
+    source: str,
+    layer: int,
+    k: int | None,
+    stride: int,
+    context: int,
+    training: Mapping[str, Any],
+    models: Sequence[Path] = (),
+) -> DictionaryCard:
+    """Write any sparse coder of one layer as a sae-lens folder with a card and a canary.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<models>/<model id>/<dictionary id>``; made where it does not exist.
+    model_card : ModelCard
+        Of the model it reads.
+    coder : SparseCoder
+        As it is to be served.
+    title, source : str
+        For the card.
+    layer : int
+        Blocks done before the tap.
+    k : int, optional
+        Features active at a base on average, as trained.
+    stride, context : int
+        Bases a window owns and bases of left context, for serving.
+    training : mapping
+        How it was made: JSON values.
+    models : sequence of Path
+        Further models folders, where the model does not lie in the one written into.
+
+    Returns
+    -------
+    card : DictionaryCard
+        As written, with its canary.
+
+    Raises
+    ------
+    StateError
+        If the folder holds a dictionary already.
+    """
     if (folder / SAE_WEIGHTS).exists():
         raise StateError(f"{folder} holds a dictionary already; choose another id or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    save_sae_lens(folded(trained), folder)
-    width, features = trained.coder.encoder.shape
+    save_sae_lens(coder, folder)
     card = DictionaryCard(
         id=folder.name,
         title=title,
         model_id=model_card.id,
         model_sha256=model_card.sha256,
-        layer=settings.layer,
-        d_in=width,
-        d_sae=features,
-        k=settings.k,
+        layer=layer,
+        d_in=coder.d_in,
+        d_sae=coder.n_features,
+        k=k,
         sha256=file_sha256(folder / SAE_WEIGHTS),
         stride=stride,
         context=context,
         licence=LICENCE,
         source=source,
         random_weights=model_card.random_weights,
-        training=asdict(settings),
+        training=dict(training),
     )
     write_card(card, folder)
-    encoder = open_dictionary(card, [folder.parent.parent])
+    encoder = open_dictionary(card, [*models, folder.parent.parent])
     card = replace(card, canary=write_canary(card, encoder, CANARY_SEQUENCE))
     write_card(card, folder)
     return card

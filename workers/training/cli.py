@@ -22,6 +22,7 @@ def train() -> None:
       saetrack train lm GENOMES.toml --out MODELS --id my-model --validation chrVIII
       saetrack train sae GENOMES.toml --models MODELS --model my-model --id my-model-l2
       saetrack train figures --models MODELS --dictionary my-model-l2 ...
+      saetrack train baselines --models MODELS --dictionary my-model-l2 --fasta GENOME.fa.gz
     """
 
 
@@ -195,6 +196,53 @@ def sae(
     click.echo(f"wrote {dictionary.id}: gate {trained.gate:.4f}")
 
 
+@train.command()
+@click.option(
+    "--models",
+    type=FOLDER,
+    required=True,
+    multiple=True,
+    help="Models folder; may be repeated: the last one is written into.",
+)
+@click.option("--dictionary", "dictionary_id", required=True, help="Dictionary to stand beside.")
+@click.option("--fasta", type=FILE, required=True, help="Genome to take statistics from.")
+@click.option("--exclude", multiple=True, help="Contig that is held out; may be repeated.")
+@click.option("--windows", default=400, show_default=True, help="Windows to read.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw of windows.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads.")
+def baselines(
+    models: tuple[Path, ...],
+    dictionary_id: str,
+    fasta: Path,
+    exclude: tuple[str, ...],
+    threads: int,
+    **settings: Any,
+) -> None:
+    """Write raw neurons and principal components of a dictionary's tap as dictionaries.
+
+    Their gates are set so that as many features are active at a base as of the
+    dictionary. Run them like any other: what they find as well needs no SAE.
+    """
+    import torch
+
+    from workers.training.baselines import BaselineSettings, write_baselines
+    from workers.training.genomes import GenomeSpec, read_genome
+
+    torch.set_num_threads(threads)
+    contigs = read_genome(GenomeSpec(fasta, 0, exclude=exclude))
+    written = write_baselines(
+        models,
+        dictionary_id,
+        [contig.bases for contig in contigs],
+        models[-1],
+        sequences=f"{fasta.name} without {', '.join(exclude) or 'exception'}",
+        settings=BaselineSettings(**settings),
+    )
+    for card in written:
+        figures = card.training or {}
+        click.echo(f"wrote {card.id}: L0 {figures['l0']:.2f}, gate {figures['gate']:.3f}")
+
+
 def _pooled(bits: "list[BitsPerBase]") -> "BitsPerBase":
     import numpy as np
 
@@ -208,5 +256,5 @@ def _pooled(bits: "list[BitsPerBase]") -> "BitsPerBase":
     )
 
 
-for command in (measures.figures, measures.gate, measures.markov, measures.tfs, measures.atlas):
+for command in (measures.figures, measures.gate, measures.markov, measures.tfs):
     train.add_command(command)

@@ -1,15 +1,20 @@
-"""How faithful a dictionary is to the language model it reads.
+"""How faithful a dictionary is to the language model it reads, for any pair of the two.
 
-Cross-entropy recovered (Gao et al. 2024, arXiv:2406.04093) compares the model
-with its layer replaced by the dictionary's reconstruction to the model as it
-is and to the model with that layer replaced by its mean:
+    fvu                unexplained share of the variance of the tap's activations
+    recovered          (H(mean) - H(dictionary)) / (H(mean) - H(model))
+    kl_recovered       1 - KL(model, dictionary) / KL(model, mean)
 
-    recovered = (H(mean) - H(dictionary)) / (H(mean) - H(model))
+H is the cross-entropy of the bases (Gao et al. 2024, arXiv:2406.04093), KL the divergence of
+what is expected of a base from what the model as it is expects (Karvonen et al. 2025,
+arXiv:2503.09532), with the tap replaced by the dictionary's reconstruction or by its mean.
+Both are over A, C, G and T, given that the base is one of the four. A model without a head
+has neither: they are null, with the reason.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +23,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.errors import OptionError
-from workers.language_models.paired_tree import N_CODE, PairedTree, Towers, complement
-from workers.sae import SparseCoder
-from workers.training.sae import whitening_of
+from annotations.sequences import reverse_complement
+from workers.calibration import WindowSample, calibrated, threshold_of
+from workers.language_models.paired_tree import N_CODE
+from workers.language_models.protocol import (
+    Splice,
+    SplicedLanguageModel,
+    TokenLanguageModel,
+)
+from workers.registry import Encoder
+from workers.sae import SparseCoder, scaled
+from workers.tokens import without_n
+from workers.training.sae import whitening_by
+
+NO_HEAD = "the model is loaded without a head: it says nothing of the bases"
+NOTHING_LOST = "replacing the tap by its mean costs the model nothing on these bases"
 
 
 @dataclass(frozen=True)
@@ -29,115 +46,155 @@ class Fidelity:
 
     tokens: int
     """Activations measured, both strands counted."""
+    scale: float
+    """What the dictionary is given is the activation times this."""
+    gate: str
+    """The gate, and whether it was set on these tokens."""
     l0: float
     """Latents active at a token, on average."""
-    fvu: float
-    """Fraction of the variance of raw activations that is not explained."""
-    fvu_whitened: float
-    """The same in whitened space, where the dictionary was trained."""
-    cosine: float
+    fvu: float | None
+    """Fraction of the variance of the activations that is not explained."""
+    fvu_whitened: float | None
+    """The same in whitened space; None where not asked for."""
+    cosine: float | None
     """Mean cosine of an activation and its reconstruction, both centred."""
     live_share: float
     """Share of latents active at one token or more."""
-    bits: float
+    dead_share: float
+    """Share of latents active at none."""
+    bits: float | None
     """Cross-entropy of the model as it is, in bits per base."""
-    bits_dictionary: float
-    """Cross-entropy with the layer replaced by its reconstruction."""
-    bits_mean: float
-    """Cross-entropy with the layer replaced by its mean."""
+    bits_dictionary: float | None
+    """Cross-entropy with the tap replaced by its reconstruction."""
+    bits_mean: float | None
+    """Cross-entropy with the tap replaced by its mean."""
     recovered: float | None
-    """Cross-entropy recovered (see the module); None where the layer carries nothing."""
+    """Cross-entropy recovered (see the module)."""
+    kl_dictionary: float | None
+    """Divergence with the tap replaced by its reconstruction, in bits per base."""
+    kl_mean: float | None
+    """Divergence with the tap replaced by its mean, in bits per base."""
+    kl_recovered: float | None
+    """Divergence recovered (see the module)."""
+    reason: str | None
+    """Why what is recovered is None."""
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """Activations of some windows: those the dictionary is given, and which of them count."""
+
+    x: Tensor
+    window: NDArray[np.int64]
+    counts: Tensor
+
+
+@dataclass(frozen=True)
+class _Moments:
+    n: int
+    mean: Tensor
+    variance: float
+    covariance: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What a model expects of the bases that count: their bits and log probabilities."""
+
+    bits: float
+    log_p: Tensor
 
 
 @torch.inference_mode()
 def measure_fidelity(
-    model: PairedTree,
-    coder: SparseCoder,
-    layer: int,
+    encoder: Encoder,
+    sample: WindowSample,
+    *,
+    scales: Sequence[float] = (1.0,),
+    batch: int = 1,
+    shrink: float | None = None,
+) -> list[Fidelity]:
+    """Measure a dictionary on windows of sequence that neither was trained on.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The opened dictionary, with all blocks of its model.
+    sample : WindowSample
+        What is read, and the bases measured (a token where its first base is).
+    scales : sequence of float
+        Factors of the dictionary's input to compare. A threshold that was calibrated is set
+        anew for a factor that is not 1, so that k latents are active on these tokens.
+    batch : int
+        Windows read at once.
+    shrink : float, optional
+        Also measure in whitened space, with this shrinkage (`workers.training.sae`).
+
+    Returns
+    -------
+    measures : list of Fidelity
+        One for each scale.
+
+    Raises
+    ------
+    OptionError
+        If no base is wanted.
+    """
+    if not sample.wanted.any():
+        raise OptionError("no base is wanted, so there is nothing to measure")
+    moments = _moments(encoder, sample, batch, covariance=shrink is not None)
+    whitening = None
+    if moments.covariance is not None and shrink is not None:
+        whitening = whitening_by(moments.mean, moments.covariance, shrink=shrink).matrix
+    as_it_is = _expected(encoder, sample, batch, lambda h: h)
+    as_mean = _expected(encoder, sample, batch, lambda h: moments.mean.to(h.dtype).expand_as(h))
+    found = []
+    for scale in scales:
+        coder, gate = _at_scale(encoder, sample, batch, scale)
+
+        def splice(h: Tensor, coder: SparseCoder = coder) -> Tensor:
+            window = np.repeat(np.arange(len(h)), h.shape[1])
+            return _reconstruct(coder, h.flatten(0, 1), window)[0].view_as(h)
+
+        found.append(
+            Fidelity(
+                tokens=moments.n,
+                scale=scale,
+                gate=gate,
+                **_reconstruction(encoder, coder, sample, batch, moments, whitening),
+                **_recovered(as_it_is, _expected(encoder, sample, batch, splice), as_mean),
+            )
+        )
+    return found
+
+
+def random_windows(
     bases: NDArray[np.uint8],
     wanted: NDArray[np.bool_],
     *,
     window: int = 192,
     windows: int = 1000,
-    shrink: float = 0.003,
     seed: int = 0,
-) -> Fidelity:
-    """Measure a dictionary on random windows of one sequence.
+) -> WindowSample:
+    """Random windows of one sequence around wanted bases, each on both strands.
 
     Parameters
     ----------
-    model : PairedTree
-        The model the dictionary reads.
-    coder : SparseCoder
-        The dictionary, as served.
-    layer : int
-        Blocks done before the tap.
     bases : uint8 array, shape (length,)
-        Base codes, of a sequence that neither was trained on.
+        Base codes.
     wanted : bool array, shape (length,)
-        Bases that are measured (non-coding ones, say); only the inner two thirds
-        of a window are, so that each has its whole left context.
+        Bases that count (non-coding ones, say); only the inner two thirds of a window do, so
+        that each has its context on both sides.
     window, windows : int
         Bases in a window and windows drawn.
-    shrink : float
-        As in `workers.training.sae.SaeTraining`; the whitening is that of the
-        measured tokens.
     seed : int
-        Of the draw of windows.
-
-    Returns
-    -------
-    Fidelity
+        Of the draw.
 
     Raises
     ------
     OptionError
         If no base is wanted or the sequence is shorter than a window.
     """
-    ids, keep = _windows(bases, wanted, window=window, windows=windows, seed=seed)
-    raw = torch.cat([_inner_tokens(model, part, mask, layer) for part, mask in _parts(ids, keep)])
-    if not len(raw):
-        raise OptionError("no base is wanted, so there is nothing to measure")
-    mean = raw.mean(0)
-    whitening = whitening_of(raw, shrink=shrink)
-    active = torch.zeros(coder.n_features, dtype=torch.bool)
-    l0, residual, variance = 0.0, np.zeros(2), np.zeros(2)
-    cosine = 0.0
-    for x in torch.split(raw, 1024):
-        z = coder.encode(x)
-        y = coder.decode(z)
-        active |= (z > 0).any(0)
-        l0 += float((z > 0).sum())
-        for i, turn in enumerate((torch.eye(x.shape[1]), whitening.matrix)):
-            residual[i] += float(((x - y) @ turn).double().square().sum())
-            variance[i] += float(((x - mean) @ turn).double().square().sum())
-        cosine += float(F.cosine_similarity(x - mean, y - mean).sum())
-    bits = [
-        _bits(model, layer, ids, keep, replace)
-        for replace in (
-            lambda h: h,
-            lambda h: coder.decode(coder.encode(h)),
-            lambda h: mean.expand_as(h),
-        )
-    ]
-    gap = bits[2] - bits[0]
-    return Fidelity(
-        tokens=len(raw),
-        l0=l0 / len(raw),
-        fvu=residual[0] / variance[0],
-        fvu_whitened=residual[1] / variance[1],
-        cosine=cosine / len(raw),
-        live_share=float(active.float().mean()),
-        bits=bits[0],
-        bits_dictionary=bits[1],
-        bits_mean=bits[2],
-        recovered=(bits[2] - bits[1]) / gap if gap > 0 else None,
-    )
-
-
-def _windows(
-    bases: NDArray[np.uint8], wanted: NDArray[np.bool_], *, window: int, windows: int, seed: int
-) -> tuple[Tensor, Tensor]:
     margin = window // 6
     if len(bases) < window or not wanted.any():
         raise OptionError(
@@ -150,35 +207,184 @@ def _windows(
     index = start[:, None] + np.arange(window)
     keep = wanted[index] & (bases[index] < N_CODE)
     keep[:, :margin] = keep[:, window - margin :] = False
-    return torch.from_numpy(bases[index].astype(np.int64)), torch.from_numpy(keep)
+    reverse = np.stack([reverse_complement(row) for row in bases[index]])
+    return WindowSample(
+        np.concatenate([bases[index], reverse]), np.concatenate([keep, keep[:, ::-1]])
+    )
 
 
-def _parts(ids: Tensor, keep: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(torch.split(ids, 64), torch.split(keep, 64), strict=True))
+def with_context_on_both_sides(encoder: Encoder, sample: WindowSample) -> WindowSample:
+    """Leave out bases near the right end of their window, where a model reads both sides.
+
+    Raises
+    ------
+    OptionError
+        If no base is left.
+    """
+    model = encoder.language_model
+    if not (isinstance(model, SplicedLanguageModel) and model.two_sided):
+        return sample
+    wanted = sample.wanted.copy()
+    wanted[:, wanted.shape[1] - encoder.dictionary.context :] = False
+    if not wanted.any():
+        raise OptionError(
+            "no base of a window has its context on both sides; give longer sequences"
+        )
+    return WindowSample(sample.codes, wanted)
 
 
-def _inner_tokens(model: PairedTree, ids: Tensor, keep: Tensor, layer: int) -> Tensor:
-    species = torch.zeros(len(ids), dtype=torch.long)
-    towers = model.towers(ids, species, layer)
-    return torch.cat([towers.left[keep], towers.right[keep]])
+def _parts(sample: WindowSample, batch: int) -> Iterator[WindowSample]:
+    for first in range(0, len(sample.codes), batch):
+        rows = slice(first, first + batch)
+        yield WindowSample(sample.codes[rows], sample.wanted[rows])
 
 
-def _bits(
-    model: PairedTree,
-    layer: int,
-    ids: Tensor,
-    keep: Tensor,
-    replace: Callable[[Tensor], Tensor],
-) -> float:
-    nats, count = 0.0, 0
-    for part, mask in _parts(ids, keep):
-        both = torch.cat([part, complement(part).flip(1)])
-        species = torch.zeros(len(both), dtype=torch.long)
-        h = model.residual(both, species, layer)
-        h = replace(h.reshape(-1, h.shape[-1])).reshape(h.shape)
-        left, right = model.advance(h, layer, len(model.blocks)).chunk(2)
-        logits = model.head(Towers(left, right.flip(1)), symmetric=True)
-        loss = F.cross_entropy(logits.transpose(1, 2), part.clamp(max=3), reduction="none")
-        nats += float(loss[mask].double().sum())
-        count += int(mask.sum())
-    return nats / count / math.log(2)
+def _tap(encoder: Encoder, part: WindowSample) -> _Tap:
+    model, layer = encoder.language_model, encoder.dictionary.layer
+    ids = torch.from_numpy(part.codes).to(encoder.device)
+    if isinstance(model, TokenLanguageModel):
+        tokens = without_n(model.token_activations(ids, layer), part.codes)
+        counts = part.wanted[tokens.window, tokens.start]
+        return _Tap(tokens.h, tokens.window, torch.from_numpy(counts).to(encoder.device))
+    known = part.codes < N_CODE
+    h = model.activations(ids, layer)[torch.from_numpy(known).to(encoder.device)]
+    return _Tap(h, np.nonzero(known)[0], torch.from_numpy(part.wanted[known]).to(encoder.device))
+
+
+def _moments(encoder: Encoder, sample: WindowSample, batch: int, *, covariance: bool) -> _Moments:
+    width, device = encoder.coder.d_in, encoder.device
+    n, squares = 0, 0.0
+    total = torch.zeros(width, dtype=torch.float64, device=device)
+    products = torch.zeros(width, width, dtype=torch.float64, device=device) if covariance else None
+    for part in _parts(sample, batch):
+        tap = _tap(encoder, part)
+        x = tap.x[tap.counts].double()
+        n += len(x)
+        total += x.sum(0)
+        squares += float(x.square().sum())
+        if products is not None:
+            products += x.T @ x
+    if not n:
+        raise OptionError("no base is wanted, so there is nothing to measure")
+    mean = total / n
+    if products is not None:
+        products = (products - n * torch.outer(mean, mean)) / max(1, n - 1)
+    variance = squares - n * float(mean.square().sum())
+    return _Moments(n, mean.float(), variance, products)
+
+
+def _at_scale(
+    encoder: Encoder, sample: WindowSample, batch: int, scale: float
+) -> tuple[SparseCoder, str]:
+    """The coder that reads `scale` times its tap, and what its gate is."""
+    coder, card = encoder.coder, encoder.dictionary
+    if scale == 1:
+        return coder, f"{coder.gate}, as served"
+    coder = scaled(coder, scale)
+    if coder.gate != "jumprelu" or card.calibration is None or card.k is None:
+        return coder, f"{coder.gate}, as served"
+    taps = (_tap(encoder, part) for part in _parts(sample, batch))
+    found = threshold_of(
+        coder,
+        (tap.x[tap.counts] for tap in taps),
+        k=card.k,
+        most=card.k * int(sample.wanted.sum()),
+    )
+    return calibrated(coder, found.theta), f"jumprelu, set to {card.k} latents on these tokens"
+
+
+def _reconstruct(
+    coder: SparseCoder, x: Tensor, window: NDArray[np.int64]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Reconstruction of rows, in their format; rows and features that are active."""
+    found = coder.encode_windows(x, window)
+    return coder.decode_sparse(found, len(x)).to(x.dtype), found.row, found.feature
+
+
+def _reconstruction(
+    encoder: Encoder,
+    coder: SparseCoder,
+    sample: WindowSample,
+    batch: int,
+    moments: _Moments,
+    whitening: Tensor | None,
+) -> dict[str, Any]:
+    live = torch.zeros(coder.n_features, dtype=torch.bool, device=encoder.device)
+    active, cosine = 0, 0.0
+    # unexplained, unexplained and total in whitened space
+    sums = [0.0, 0.0, 0.0]
+    for part in _parts(sample, batch):
+        tap = _tap(encoder, part)
+        whole, row, feature = _reconstruct(coder, tap.x.float(), tap.window)
+        counted = tap.counts[row]
+        active += int(counted.sum())
+        live[feature[counted]] = True
+        x, y = tap.x[tap.counts].float(), whole[tap.counts]
+        sums[0] += float((x - y).double().square().sum())
+        if whitening is not None:
+            sums[1] += float(((x - y) @ whitening).double().square().sum())
+            sums[2] += float(((x - moments.mean) @ whitening).double().square().sum())
+        cosine += float(F.cosine_similarity(x - moments.mean, y - moments.mean).sum())
+    varies = moments.variance > 0
+    share = float(live.float().mean())
+    return {
+        "l0": active / moments.n,
+        "fvu": sums[0] / moments.variance if varies else None,
+        "fvu_whitened": sums[1] / sums[2] if sums[2] else None,
+        "cosine": cosine / moments.n if varies else None,
+        "live_share": share,
+        "dead_share": 1 - share,
+    }
+
+
+def _expected(
+    encoder: Encoder, sample: WindowSample, batch: int, splice: Splice
+) -> _Expected | None:
+    """What the model expects with its tap replaced at known bases; None without a head."""
+    model, layer = encoder.language_model, encoder.dictionary.layer
+    if not isinstance(model, SplicedLanguageModel):
+        return None
+    nats, kept = 0.0, []
+    for part in _parts(sample, batch):
+        ids = torch.from_numpy(part.codes).to(encoder.device)
+        known = ids < N_CODE
+
+        def at_known(h: Tensor, known: Tensor = known) -> Tensor:
+            # the second half of twice as many rows are the reverse complements
+            rows = known if len(h) == len(known) else torch.cat([known, known.flip(1)])
+            return torch.where(rows[..., None], splice(h), h)
+
+        log_p = model.spliced_log_probabilities(ids, layer, at_known)
+        counts = torch.from_numpy(part.wanted).to(encoder.device) & ~log_p[..., 0].isnan()
+        log_p, target = log_p[counts], ids[counts].long()
+        nats -= float(log_p.gather(1, target[:, None]).double().sum())
+        kept.append(log_p.cpu())
+    together = torch.cat(kept)
+    return _Expected(nats / max(1, len(together)) / math.log(2), together)
+
+
+def _recovered(
+    as_it_is: _Expected | None, dictionary: _Expected | None, mean: _Expected | None
+) -> dict[str, Any]:
+    if as_it_is is None or dictionary is None or mean is None:
+        measures = ("bits", "bits_dictionary", "bits_mean", "recovered")
+        divergences = ("kl_dictionary", "kl_mean", "kl_recovered")
+        return dict.fromkeys((*measures, *divergences), None) | {"reason": NO_HEAD}
+    gap = mean.bits - as_it_is.bits
+    lost = [_divergence(as_it_is.log_p, other.log_p) for other in (dictionary, mean)]
+    return {
+        "bits": as_it_is.bits,
+        "bits_dictionary": dictionary.bits,
+        "bits_mean": mean.bits,
+        "recovered": (mean.bits - dictionary.bits) / gap if gap > 0 else None,
+        "kl_dictionary": lost[0],
+        "kl_mean": lost[1],
+        "kl_recovered": 1 - lost[0] / lost[1] if lost[1] > 0 else None,
+        "reason": None if gap > 0 else NOTHING_LOST,
+    }
+
+
+def _divergence(log_p: Tensor, log_q: Tensor) -> float:
+    """Mean Kullback-Leibler divergence of q from p over rows, in bits."""
+    p = log_p.double()
+    return float((p.exp() * (p - log_q.double())).sum(1).mean()) / math.log(2)

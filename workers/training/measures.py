@@ -1,17 +1,14 @@
 """The commands of `saetrack train` that measure: every figure of a model card has one."""
 
 import json
-import tempfile
 import time
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from annotations.cards import DictionaryCard
     from workers.training.genomes import AnnotatedContig
     from workers.training.report import Region
 
@@ -46,9 +43,7 @@ def figures(
 
     from annotations.cards import find_cards, write_card
     from workers.registry import open_dictionary
-    from workers.sae import load_sae_lens
-    from workers.training.bundle import read_model
-    from workers.training.fidelity import measure_fidelity
+    from workers.training.fidelity import measure_fidelity, random_windows
     from workers.training.genomes import GenomeSpec, validation_contigs
     from workers.training.grids import grid_agreement
     from workers.training.reading import encode_span
@@ -56,14 +51,12 @@ def figures(
     torch.set_num_threads(threads)
     cards = find_cards([models])
     card = cards.dictionary(dictionary_id)
-    model_card = cards.model(card.model_id)
-    model = read_model(model_card, cards.folder(model_card))
     (held_out,) = validation_contigs(
         GenomeSpec(fasta, 0, annotation=annotation, exclude=(contig,)), (contig,)
     )
-    coder = load_sae_lens(cards.folder(card))
-    fidelity = measure_fidelity(model, coder, card.layer, held_out.bases, ~held_out.coding)
-    encoder = open_dictionary(card, [models])
+    encoder = open_dictionary(card, [models], whole=True)
+    sample = random_windows(held_out.bases, ~held_out.coding)
+    (fidelity,) = measure_fidelity(encoder, sample, batch=64, shrink=0.003)
     piece = held_out.bases[: 64 * card.stride]
     contexts = sorted({0, 8, 16, card.context // 2, card.context, 2 * card.context})
     curve = grid_agreement(encoder, piece, contexts=contexts)
@@ -194,6 +187,7 @@ def tfs(
     from annotations.cards import find_cards, write_card
     from annotations.jaspar import load_motifs, resolve_tf
     from workers.registry import open_dictionary
+    from workers.training.reading import log_reading
     from workers.training.report import tf_report
 
     cards = find_cards([models])
@@ -203,7 +197,7 @@ def tfs(
     listed = ",".join([discovery, *evaluations])
     regions = _regions(fasta, annotation, locations, _names(listed))
     if log is not None:
-        _log_reading(log, card, ",".join(evaluations))
+        log_reading(log, card, ",".join(evaluations))
     found = tf_report(
         open_dictionary(card, [models]),
         wanted,
@@ -221,60 +215,6 @@ def tfs(
     for part in measured:
         for line in part["tfs"]:
             click.echo(json.dumps({"evaluation": part["evaluation"]} | line))
-
-
-@click.command()
-@click.option("--models", type=FOLDER, required=True, help="Models folder; gets the atlas.")
-@click.option("--dictionary", "dictionary_id", required=True, help="Dictionary to label.")
-@click.option("--fasta", type=FILE, required=True, help="Reference genome.")
-@click.option("--annotation", type=FILE, required=True, help="Its genes.")
-@click.option("--exclude", default="", help="Contigs left out, comma-separated.")
-@click.option("--genome", required=True, help="What the genome is, in words.")
-@click.option("--taxon", required=True, help="JASPAR taxonomic group.")
-@click.option("--threads", default=2, show_default=True, help="CPU threads.")
-def atlas(
-    models: Path,
-    dictionary_id: str,
-    fasta: Path,
-    annotation: Path,
-    exclude: str,
-    genome: str,
-    taxon: str,
-    threads: int,
-) -> None:
-    """Label a dictionary's features: its run over a reference genome, kept as its atlas."""
-    from annotations.atlas import build_atlas
-    from annotations.cards import ATLAS_FOLDER, find_cards
-    from annotations.concepts import kind_shares
-    from annotations.genes import read_genes
-    from annotations.sequences import contigs, read_sequences, write_fasta
-    from workers.annotate import Request, annotate_file
-    from workers.commands.summary import Bar
-
-    cards = find_cards([models])
-    folder = cards.folder(cards.dictionary(dictionary_id))
-    left_out = set(_names(exclude))
-    records = [record for record in read_sequences(fasta).records if record.name not in left_out]
-    with tempfile.TemporaryDirectory() as scratch:
-        sequences = Path(scratch) / "reference.fa"
-        write_fasta(records, sequences)
-        request = Request(
-            sequences=sequences,
-            out=Path(scratch) / "result",
-            genes=annotation,
-            motifs=taxon,
-            model=dictionary_id,
-            top=0,
-            threads=threads,
-            models=(models,),
-        )
-        with Bar() as bar:
-            annotate_file(request, on_progress=bar.show)
-        found = contigs(records)
-        genes = read_genes(annotation, found, filename=annotation.name)
-        shares = kind_shares(genes, [contig.length for contig in found])
-        made = build_atlas(request.out, folder / ATLAS_FOLDER, genome=genome, shares=shares)
-    click.echo(json.dumps(made.about.counts))
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -318,9 +258,3 @@ def _regions(
 
         raise UnknownNameError(f"{fasta.name} has no contig {', '.join(missing)}")
     return regions
-
-
-def _log_reading(path: Path, card: "DictionaryCard", contigs: str) -> None:
-    """Say when test contigs were read and by which weights; a second reading stays visible."""
-    with path.open("a", encoding="utf-8") as log:
-        log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\t{card.id}\t{card.sha256}\t{contigs}\n")

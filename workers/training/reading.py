@@ -1,9 +1,13 @@
-"""Activations of a sequence in memory, read as a shard reads it."""
+"""Activations of a sequence in memory, read as a shard reads it, and the log of such readings."""
+
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from annotations.activations import Activations, concatenate
+from annotations.cards import DictionaryCard
 from annotations.types import Span
 from workers.pipeline import Window, WindowEncoder, encode_windows, place, windows_of
 
@@ -46,3 +50,9 @@ def encode_span(
 
     batches = encode_windows(windows, codes_of, encoder, width=card.stride + context, batch=8)
     return concatenate([place(group, rows) for group, rows in batches])
+
+
+def log_reading(path: Path, card: DictionaryCard, contigs: str) -> None:
+    """Note when test contigs were read and by which weights; a second reading stays visible."""
+    with path.open("a", encoding="utf-8") as log:
+        log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\t{card.id}\t{card.sha256}\t{contigs}\n")

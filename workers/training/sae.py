@@ -126,10 +126,14 @@ def whitening_of(sample: Tensor, *, shrink: float) -> Whitening:
         raise OptionError(
             f"whitening {sample.shape[1]} channels needs more tokens than that, got {len(sample)}"
         )
-    values, vectors = torch.linalg.eigh(torch.cov(sample.T.double()))
+    return whitening_by(sample.mean(0), torch.cov(sample.T.double()), shrink=shrink)
+
+
+def whitening_by(mean: Tensor, covariance: Tensor, *, shrink: float) -> Whitening:
+    """Whitening by a mean [width] and a covariance, float64 [width, width]."""
+    values, vectors = torch.linalg.eigh(covariance)
     scale = (values.clamp(min=0) + shrink * values.mean()) ** -0.5
-    matrix = (vectors * scale) @ vectors.T
-    return Whitening(sample.mean(0), matrix.float())
+    return Whitening(mean, ((vectors * scale) @ vectors.T).float())
 
 
 def token_centres(corpus: Corpus, region: Region) -> NDArray[np.int64]:

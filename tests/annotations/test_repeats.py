@@ -1,0 +1,93 @@
+"""Copies of a repeat are found, and a shared motif is not one."""
+
+import numpy as np
+import pytest
+
+from annotations.repeats import WORD, copies, words
+
+WIDTH = 101
+
+
+def genome(seed: int = 0, length: int = 20_000) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 4, length).astype(np.uint8)
+
+
+def mutated(element: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    changed = random.random(len(element)) < share
+    return np.where(changed, (element + random.integers(1, 4, len(element))) % 4, element)
+
+
+def slow_twin(row: np.ndarray, peak: np.ndarray, codes: np.ndarray) -> list[bool]:
+    """Word by word, as strings, locus after locus."""
+    kept: dict[int, list[set[str]]] = {}
+    centres: set[tuple[int, str]] = set()
+    found = []
+    same = []
+    for r, p in zip(row.tolist(), peak.tolist(), strict=True):
+        centre = (r, "".join("ACGT"[base] for base in codes[p - 20 : p + 21]))
+        same.append(centre in centres)
+        centres.add(centre)
+    for r, p, is_same in zip(row.tolist(), peak.tolist(), same, strict=True):
+        if is_same:
+            found.append(True)
+            continue
+        text = "".join("ACGT"[base] for base in codes[p - 50 : p + 51])
+        turned = text.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+        n = WIDTH - WORD + 1
+        own = {min(text[i : i + WORD], turned[n - 1 - i : n - 1 - i + WORD]) for i in range(n)}
+        better = kept.setdefault(r, [])
+        copy = any(2 * len(own & other) > max(len(own), len(other)) for other in better)
+        found.append(copy)
+        if not copy:
+            better.append(own)
+    return found
+
+
+def test_copies_equal_their_slow_twin():
+    random = np.random.default_rng(5)
+    codes = genome()
+    element = genome(1, 140)
+    places = 500 + 150 * np.arange(100)
+    for at, place in enumerate(places[::3]):
+        copy = mutated(element, 0.05 * (at % 4), random)
+        copy = copy if at % 2 else 3 - copy[::-1]
+        codes[place - 70 : place + 70] = copy
+    peak = random.permutation(np.concatenate([places, places + random.integers(-9, 9, 100)]))
+    row = np.sort(random.integers(0, 4, len(peak)))
+    found = copies(row, peak, codes, WIDTH)
+    assert found.tolist() == slow_twin(row, peak, codes)
+    assert 20 < found.sum() < 150
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("shift", [0, 20])
+@pytest.mark.parametrize("diverged", [0.0, 0.03])
+def test_shifted_turned_and_diverged_copies_count_once(turned, shift, diverged):
+    codes, random = genome(), np.random.default_rng(2)
+    element = genome(3, 200)
+    peak = np.array([1000, 5000])
+    codes[900:1100] = element
+    other = mutated(element, diverged, random)
+    codes[4900 + shift : 5100 + shift] = 3 - other[::-1] if turned else other
+    assert copies(np.zeros(2, int), peak, codes, WIDTH).tolist() == [False, True]
+    assert not copies(np.array([0, 1]), peak, codes, WIDTH).any()  # of different rows
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("at_rich", [False, True])
+def test_a_shared_motif_is_no_copy(seed, at_rich):
+    random = np.random.default_rng(seed)
+    codes = random.choice(4, 20_000, p=[0.45, 0.05, 0.05, 0.45] if at_rich else [0.25] * 4)
+    codes = codes.astype(np.uint8)
+    peak = 200 + 150 * np.arange(100)
+    motif = random.integers(0, 4, 20).astype(np.uint8)
+    for place in peak:
+        codes[place - 10 : place + 10] = motif
+    assert not copies(np.zeros(100, int), peak, codes, WIDTH).any()
+
+
+def test_a_word_is_the_same_on_both_strands():
+    codes = genome(4, 300)
+    assert np.array_equal(words(codes), words(3 - codes[::-1])[::-1])
+    assert len(words(codes[: WORD - 1])) == 0
+    assert len(np.unique(words(codes))) > 280

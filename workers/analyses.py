@@ -1,0 +1,176 @@
+"""Answers analyses: questions to a complete run that take a model or all its activations.
+
+    message (analysis id) --claim--> causal test or interval ranking --finish--> result in the row
+
+Errors and leases are those of shards, see `workers.tasks`.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from annotations.causal_sites import CausalOptions, Genome
+from annotations.interval_ranking import rank_features_for_intervals
+from annotations.motif_catalogue import Motif
+from annotations.significance import SIGNIFICANT_Q
+from annotations.types import STRAND_SIGNS
+from app.analysis_leases import (
+    ClaimedAnalysis,
+    claim_analysis,
+    fail_analysis,
+    finish_analysis,
+    give_back_analysis,
+    renew_analysis,
+)
+from app.database import transaction
+from app.selection import json_rows
+from app.storage import StoredFile
+from workers.causal import causal_test
+from workers.merge import read_codes
+from workers.pipeline import Canceled
+from workers.tasks import Lease, ShardRunner
+
+log = logging.getLogger(__name__)
+
+
+class AnalysisRunner:
+    """Answers analyses in this process."""
+
+    def __init__(self, shards: ShardRunner) -> None:
+        """Work beside a runner of shards, whose opened dictionary is used."""
+        self._shards = shards
+        self._settings = shards.settings
+        self._engine = shards.engine
+
+    def run(self, analysis_id: str) -> bool:
+        """Answer one analysis, if it is free.
+
+        Parameters
+        ----------
+        analysis_id : str
+            Id from the message.
+
+        Returns
+        -------
+        done : bool
+            Whether this call answered it.
+        """
+        shards = self._shards
+        if shards.stopping():
+            return False
+        with transaction(self._engine) as session:
+            claimed = claim_analysis(session, analysis_id, shards.name, self._settings)
+        if claimed is None:
+            return False
+        try:
+            with Lease(
+                self._engine,
+                claimed,
+                self._settings,
+                renew=renew_analysis,
+                stopping=shards.stopping,
+            ) as lease:
+                result = self._answer(claimed, lease)
+            with transaction(self._engine) as session:
+                return finish_analysis(session, claimed, result)
+        except Canceled:
+            if shards.stopping():
+                with transaction(self._engine) as session:
+                    give_back_analysis(session, claimed)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, the analysis must get an answer
+            self._fail(claimed, error)
+            return False
+
+    def _answer(self, claimed: ClaimedAnalysis, lease: Lease) -> Mapping[str, Any]:
+        """The result as JSON values."""
+        if claimed.kind == "causal_test":
+            return self._causal_test(claimed, lease)
+        return self._bed_concept(claimed, lease)
+
+    def _causal_test(self, claimed: ClaimedAnalysis, lease: Lease) -> dict[str, Any]:
+        """Edits of the run's sequences, read by its dictionary."""
+        encoder = self._shards.encoder(self._shards.card(claimed.dictionary_id, claimed.dictionary))
+        lease.check(1)
+        asked = claimed.parameters
+        options = CausalOptions(
+            sites=int(asked["sites"]),
+            seed=int(asked["seed"]),
+            motif_p=claimed.options.motif_p,
+            held_out=claimed.options.held_out,
+        )
+        genome = Genome.of(
+            read_codes(self._local(claimed.run_inputs["sequences.fa"])).codes, options
+        )
+        lease.check(1)
+        result = causal_test(
+            encoder,
+            genome,
+            self._local(claimed.run_results["activations.parquet"]),
+            feature=int(asked["feature"]),
+            strand=STRAND_SIGNS[asked["strand"]],
+            motif=motif_from_json(asked["motif"]),
+            options=options,
+            check=lambda: lease.check(1),
+        )
+        return result.to_json(claimed.contig_names)
+
+    def _bed_concept(self, claimed: ClaimedAnalysis, lease: Lease) -> dict[str, Any]:
+        """Features that mark the intervals."""
+        lease.check(1)
+        asked = claimed.parameters
+        background = claimed.inputs.get("background.parquet")
+        ranking = rank_features_for_intervals(
+            self._local(claimed.run_results["activations.parquet"]),
+            pq.read_table(self._local(claimed.inputs["foreground.parquet"])),
+            None if background is None else pq.read_table(self._local(background)),
+            claimed.lengths,
+            int(claimed.dictionary["d_sae"]),
+            sequences=read_codes(self._local(claimed.run_inputs["sequences.fa"])).codes,
+            seed=int(asked["seed"]),
+            on_row=lambda row: lease.check(1),
+        )
+        q = ranking.column("q").to_numpy()
+        return {
+            "name": asked["name"],
+            "tested": ranking.num_rows,
+            "significant_q": SIGNIFICANT_Q,
+            "significant": int((q <= SIGNIFICANT_Q).sum()),
+            "features": json_rows(ranking.slice(0, int(asked["limit"]))),
+        }
+
+    def _local(self, file: StoredFile) -> Path:
+        """Local path of a stored file."""
+        return self._shards.storage.local_path(file)
+
+    def _fail(self, claimed: ClaimedAnalysis, error: Exception) -> None:
+        """Record an error."""
+        log.error("analysis %s failed, attempt %s", claimed.id, claimed.attempt, exc_info=error)
+        answer = self._shards.verdict(error)
+        with transaction(self._engine) as session:
+            fail_analysis(
+                session,
+                claimed,
+                code=answer.code,
+                message=answer.message,
+                retryable=answer.retryable,
+                settings=self._settings,
+                state=answer.state,
+            )
+
+
+def motif_from_json(values: Mapping[str, Any]) -> Motif:
+    """The motif that an analysis was asked about; only what a test needs of it."""
+    return Motif(
+        matrix_id=str(values["matrix_id"]),
+        name=str(values["name"]),
+        counts=np.array(values["counts"], dtype=np.float64),
+        family=(),
+        tf_class=(),
+        tax_group="",
+        uniprot=(),
+    )

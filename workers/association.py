@@ -1,0 +1,241 @@
+"""Which motifs a feature stands for: found on some contigs, confirmed once on the others.
+
+    discovery contigs:  peaks, background  --find_matches-->  matches
+    its rows' own motifs  --compare-->  similarity to the catalogue
+    held-out contigs:   peaks, background, enriched pairs alone  --find_matches-->  confirm
+
+Nothing of a held-out contig is used before the last step: not its peaks, not its background
+windows, not its base composition.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from annotations.activations import window_maxima
+from annotations.enrichment import (
+    MatchResult,
+    Power,
+    background_windows,
+    find_matches,
+)
+from annotations.evidence import confirm, with_evidence
+from annotations.match_table import MATCHES_SCHEMA
+from annotations.motif_catalogue import MotifCatalogue
+from annotations.motif_clusters import cluster_motifs
+from annotations.motif_scan import FLOOR_P, PSEUDOCOUNT, background_of, scan
+from annotations.motif_similarity import compare, row_motifs
+from annotations.significance import ENRICHED_LOG2, SIGNIFICANT_Q
+from annotations.tables import column
+
+NO_MOTIFS = Power(False, 0, 0, "no motifs were asked for")
+NO_CONTIGS = Power(False, 0, 0, "no contigs were held out")
+
+Codes = Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The sequences of a computation, and which of them discovery may see."""
+
+    codes: Codes
+    """Base codes of each contig."""
+    held_out: Collection[int]
+    """Contigs that it may not."""
+
+    @property
+    def discovery(self) -> list[int]:
+        """Contigs that it may."""
+        return [index for index in range(len(self.codes)) if index not in self.held_out]
+
+    def only(self, contigs: Collection[int]) -> list[NDArray[np.uint8]]:
+        """The sequences, those of other contigs emptied: the indices stay."""
+        return [codes if at in contigs else codes[:0] for at, codes in enumerate(self.codes)]
+
+
+class Association(NamedTuple):
+    """Matches of a computation, and how they were found."""
+
+    matches: MatchResult
+    """On the contigs of discovery, with all columns of `MATCHES_SCHEMA` filled that can be."""
+    held_out: Power
+    """Whether the confirmation was made, and if not, why."""
+    held_out_pairs: int
+    """Pairs that were tested on the held-out contigs."""
+
+
+class MotifHits(NamedTuple):
+    """Where motifs stand, and what was a hit."""
+
+    table: pa.Table
+    """`annotations.motif_scan.HITS_SCHEMA`, of all contigs."""
+    background: NDArray[np.float64]
+    """Frequencies of A, C, G, T in the contigs of discovery: the motif thresholds follow from
+    them."""
+
+
+def scan_corpus(corpus: Corpus, catalogue: MotifCatalogue, *, p: float) -> MotifHits:
+    """Scan all contigs, with motif thresholds that follow from the contigs of discovery."""
+    background = background_of(corpus.only(corpus.discovery))
+    return MotifHits(scan(corpus.codes, catalogue.motifs, p=p, background=background), background)
+
+
+def associate(
+    peaks: pa.Table,
+    hits: pa.Table,
+    corpus: Corpus,
+    activations: Path,
+    *,
+    n_features: int,
+    catalogue: MotifCatalogue | None,
+    seed: int,
+) -> Association:
+    """Test every motif at every feature's peaks, and what is found on the held-out contigs.
+
+    Parameters
+    ----------
+    peaks : Table of `annotations.peaks.TOP_PEAKS_SCHEMA`
+        Top peaks of both parts.
+    hits : Table of `annotations.motif_scan.HITS_SCHEMA`
+        Of the motifs of `catalogue` on all contigs.
+    corpus : Corpus
+    activations : Path
+        File of `annotations.activations.merge_stretches`.
+    n_features : int
+        Features of the dictionary.
+    catalogue : MotifCatalogue or None
+        None where no motifs were asked for.
+    seed : int
+        Of the random background windows.
+
+    Returns
+    -------
+    association : Association
+        A part that has too little sequence or too few peaks is not tested, and says why.
+    """
+    nothing = MatchResult(MATCHES_SCHEMA.empty_table(), NO_MOTIFS, 0)
+    if catalogue is None:
+        return Association(nothing, NO_MOTIFS, 0)
+
+    def tested(contigs: Collection[int], pairs: pa.Table | None = None) -> MatchResult:
+        background = background_windows(corpus.only(contigs), seed=seed)
+        windows = (background.contig, background.start, background.end)
+        return find_matches(
+            on_contigs(peaks, contigs),
+            on_contigs(hits, contigs),
+            corpus.codes,
+            window_maxima(activations, windows, n_features),
+            motifs=catalogue.motifs,
+            background=background,
+            pairs=pairs,
+        )
+
+    found = tested(corpus.discovery)
+    matches = _with_clusters(found.table, catalogue)
+    matches = _with_similarity(matches, on_contigs(peaks, corpus.discovery), corpus, catalogue)
+    pairs = enriched_pairs(matches)
+    if not corpus.held_out:
+        power, n_pairs = NO_CONTIGS, 0
+    elif not pairs.num_rows:
+        power, n_pairs = Power(False, 0, 1, "no motif was enriched on the other contigs"), 0
+    else:
+        confirmation = tested(corpus.held_out, pairs)
+        matches = confirm(matches, confirmation.table)
+        power, n_pairs = confirmation.power, confirmation.tested_pairs
+    return Association(found._replace(table=with_evidence(matches)), power, n_pairs)
+
+
+def enriched_pairs(matches: pa.Table) -> pa.Table:
+    """Feature, strand and matrix id of the matches that are worth a second test.
+
+    Those with q at most `SIGNIFICANT_Q` and twice the expected hits.
+    """
+    enriched = pc.and_(
+        pc.less_equal(matches["q"], SIGNIFICANT_Q),
+        pc.greater_equal(matches["log2_enrichment"], ENRICHED_LOG2),
+    )
+    return matches.filter(enriched).select(["feature", "strand", "matrix_id"])
+
+
+def on_contigs(table: pa.Table, contigs: Collection[int]) -> pa.Table:
+    """The rows of a table that lie on some contigs."""
+    return table.filter(pa.array(np.isin(column(table, "contig"), list(contigs))))
+
+
+def association_record(
+    association: Association,
+    catalogue: MotifCatalogue | None,
+    hits: MotifHits | None,
+    *,
+    motif_p: float,
+) -> dict[str, object]:
+    """What provenance says of the motif test: whether it was made, on what, and why not."""
+    found = association.matches
+    return {
+        "tested": found.power.tested,
+        "power": "tested" if found.power.tested else "underpowered",
+        "loci": found.power.loci,
+        "needed": found.power.needed,
+        "reason": found.power.reason,
+        "tested_pairs": found.tested_pairs,
+        "held_out": {
+            "tested": association.held_out.tested,
+            "reason": association.held_out.reason,
+            "tested_pairs": association.held_out_pairs,
+        },
+        "significant_q": SIGNIFICANT_Q,
+        "enriched_log2": ENRICHED_LOG2,
+        "release": None if catalogue is None else catalogue.release,
+        "taxon": None if catalogue is None else catalogue.taxon,
+        "motifs": None if catalogue is None else len(catalogue.motifs),
+        "user_file": None if catalogue is None else catalogue.user_file or None,
+        "user_sha256": None if catalogue is None else catalogue.user_sha256 or None,
+        "motif_p": motif_p,
+        "motif_floor_p": FLOOR_P,
+        "pseudocount": PSEUDOCOUNT,
+        "background": None if hits is None else [round(f, 6) for f in hits.background.tolist()],
+    }
+
+
+def _with_clusters(matches: pa.Table, catalogue: MotifCatalogue) -> pa.Table:
+    """The name of each matrix's cluster."""
+    clusters = cluster_motifs(catalogue.motifs)
+    names = {motif.matrix_id: clusters.name_of(at) for at, motif in enumerate(catalogue.motifs)}
+    return _set(matches, "cluster", [names[i] for i in matches["matrix_id"].to_pylist()])
+
+
+def _with_similarity(
+    matches: pa.Table, peaks: pa.Table, corpus: Corpus, catalogue: MotifCatalogue
+) -> pa.Table:
+    """How like its matrix the row's own motif is, and the matrix it is most like."""
+    own = row_motifs(peaks, corpus.only(corpus.discovery), np.unique(row_of(matches)))
+    rows = compare(own, catalogue.motifs, matches).to_pylist()
+    found = {(r["feature"], r["strand"], r["matrix_id"]): r for r in rows}
+    best = {(r["feature"], r["strand"]): r["matrix_id"] for r in rows if r["best"]}
+    keys = list(
+        zip(
+            *(matches[name].to_pylist() for name in ("feature", "strand", "matrix_id")), strict=True
+        )
+    )
+    for name in ("similarity_p", "similarity_q"):
+        values = [found[key][name] if key in found else None for key in keys]
+        matches = _set(matches, name, values)
+    return _set(matches, "similar_to", [best.get(key[:2]) for key in keys])
+
+
+def row_of(table: pa.Table) -> NDArray[np.int64]:
+    """One number per feature and strand: twice the feature, and 1 more on strand -1."""
+    return 2 * column(table, "feature").astype(np.int64) + (column(table, "strand") < 0)
+
+
+def _set(matches: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    field = MATCHES_SCHEMA.field(name)
+    return matches.set_column(
+        matches.schema.get_field_index(name), field, pa.array(values, field.type)
+    )
