@@ -3,7 +3,8 @@
     enriched     q <= 0.05 and at least twice the expected hits
     centred      enriched, and the motif keeps a distance to the peak: centrality_p <= 0.05, which
                  is corrected over all places and widths looked at
-    similar      the row's own motif is this matrix: similarity_q <= 0.05
+    similar      enriched, and the row's own motif looks like this matrix: similarity_q <= 0.05
+                 over the matrices it was compared with
     predictive   enriched on contigs that discovery did not see, and there the activation of
                  windows that nobody chose tells which hold the motif: auroc_p <= 0.05
     causal       breaking or adding the motif changes the activation: causal_p <= 0.05 and the
@@ -52,7 +53,7 @@ def with_evidence(matches: pa.Table) -> pa.Table:
     holds = {
         "enriched": enriched,
         "centred": pc.and_(enriched, _at_most(matches, "centrality_p")),
-        "similar": _at_most(matches, "similarity_q"),
+        "similar": pc.and_(enriched, _at_most(matches, "similarity_q")),
         "predictive": pc.and_(
             pc.and_(_at_most(matches, "held_out_q"), _doubled(matches, "held_out_log2_enrichment")),
             _at_most(matches, "held_out_auroc_p"),

@@ -19,12 +19,10 @@ from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import pyfaidx
 from numpy.typing import NDArray
 
 from annotations.compression import chunks
 from annotations.errors import CoordinateError, FormatError, UnknownNameError
-from annotations.genbank import read_genbank
 from annotations.records import WHAT, Limits, Record, RecordBuilder
 from annotations.types import Contig
 
@@ -106,6 +104,9 @@ def read_sequences(source: BinaryIO | Path, *, limits: Limits | None = None) -> 
         _read_fasta(text, builder)
         return Submission(builder.records, None)
     if first.startswith(b"LOCUS"):
+        # Biopython and pyfaidx are loaded where they are needed: models are run without them
+        from annotations.genbank import read_genbank
+
         records, genes = read_genbank(text, allowed)
         return Submission(records, genes)
     raise _not_a_sequence_file(first)
@@ -269,6 +270,8 @@ class FastaFile:
         FormatError
             If it is no FASTA file with lines of equal length.
         """
+        import pyfaidx
+
         with tempfile.TemporaryDirectory(prefix="saetrack-fai-") as folder:
             try:
                 self._faidx = pyfaidx.Faidx(

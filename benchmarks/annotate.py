@@ -1,6 +1,6 @@
 """Where the time of `saetrack annotate` goes, beside what the arithmetic alone would take.
 
-    python benchmarks/annotate.py chrI.fa --model ID --genes sacCer3.gff3.gz --motifs fungi \
+    python benchmarks/annotate.py chrI.fa --dictionary ID --genes sacCer3.gff3.gz --taxon fungi \
         --out benchmarks/results/2026-11-21-cpu.json
 
 Runs the whole command in a fresh process for each number of threads, one after the
@@ -96,9 +96,9 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("fasta", type=Path)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--dictionary", required=True)
     parser.add_argument("--genes", type=Path)
-    parser.add_argument("--motifs", default="none")
+    parser.add_argument("--taxon", default="none")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -108,8 +108,15 @@ def arguments() -> argparse.Namespace:
 
 def spawn(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str, Any]:
     """Measure in a process of its own, so that memory and caches are its own."""
-    command = [sys.executable, __file__, str(args.fasta), "--model", args.model, "--child"]
-    command += ["--motifs", args.motifs, "--threads", str(threads)]
+    command = [
+        sys.executable,
+        __file__,
+        str(args.fasta),
+        "--dictionary",
+        args.dictionary,
+        "--child",
+    ]
+    command += ["--taxon", args.taxon, "--threads", str(threads)]
     command += [] if args.genes is None else ["--genes", str(args.genes)]
     command += ["--profiled"] if profiled else []
     found: dict[str, Any] = json.loads(output(*command))
@@ -131,8 +138,8 @@ def child(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str
             sequences=args.fasta,
             out=Path(scratch) / "out",
             genes=args.genes,
-            motifs=args.motifs,
-            model=args.model,
+            taxon=args.taxon,
+            dictionary=args.dictionary,
             threads=threads,
         )
         if profiled:

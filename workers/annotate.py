@@ -54,7 +54,7 @@ class Request:
     sequences: Path
     out: Path
     genes: Path | None = None
-    motifs: str | None = None
+    taxon: str | None = None
     """Taxonomic group, `NO_MOTIFS`, or None: then that of the dictionary's atlas, or where there
     is a file of motifs that alone."""
     motifs_file: Path | None = None
@@ -64,7 +64,7 @@ class Request:
     exclude: tuple[str, ...] = ()
     """Names of contigs of a registered genome that are not read at all."""
     strands: str = "both"
-    model: str | None = None
+    dictionary: str | None = None
     release: str | None = None
     signal: tuple[int, ...] = ()
     top: int = 10
@@ -129,7 +129,7 @@ def annotate_file(
     settings = settings_from_environment(device=request.device, models_dirs=request.models)
     roots = settings.model_roots
     cards = find_cards(roots)
-    card = choose_dictionary(cards, request.model)
+    card = choose_dictionary(cards, request.dictionary)
     inputs = read_inputs(request, settings.genomes_dir)
     found = contigs(inputs.records)
     genes = inputs.genes
@@ -256,7 +256,9 @@ def choose_dictionary(cards: Cards, name: str | None) -> DictionaryCard:
             "with `saetrack train`"
         )
     listed = ", ".join(card.id for card in choices)
-    raise UnknownNameError(f"several dictionaries are installed; name one with --model ({listed})")
+    raise UnknownNameError(
+        f"several dictionaries are installed; name one with --dictionary ({listed})"
+    )
 
 
 def choose_options(
@@ -271,7 +273,7 @@ def choose_options(
     UnknownNameError
         If a contig is held out that the sequences do not have.
     """
-    taxon = request.motifs
+    taxon = request.taxon
     if taxon is None and atlas is not None and request.motifs_file is None:
         taxon = load_atlas(atlas, card.sha256).taxon
     options = RunOptions(

@@ -170,10 +170,10 @@ def _result(
     asked = Request(
         sequences=Path(genome.name),
         out=request.work / "result",
-        motifs=request.taxon,
+        taxon=request.taxon,
         held_out=request.held_out,
         exclude=request.exclude,
-        model=card.id,
+        dictionary=card.id,
         release=request.release,
         top=0,
         labels=False,

@@ -79,7 +79,7 @@ def cli() -> None:
 
     \b
     Annotate a sequence, then ask which features match a transcription factor:
-      saetrack annotate chrI.fa --genes chrI.gff3 --motifs fungi --out chrI
+      saetrack annotate chrI.fa --genes chrI.gff3 --taxon fungi --out chrI
       saetrack query chrI --tf Reb1
 
     \b

@@ -385,8 +385,8 @@ def _bpe_encoder(path: Path) -> Callable[[str], tuple[list[int], list[tuple[int,
         from tokenizers import Tokenizer as Words
     except ImportError as error:
         raise WeightsError(
-            "this model's tokenizer needs the package tokenizers: "
-            "pip install 'saetrack[transformers]'"
+            "this model's tokenizer needs the package tokenizers; install saetrack's "
+            "requirements again"
         ) from error
     if not path.is_file():
         raise WeightsError(f"the tokenizer {path} is missing; put it there")

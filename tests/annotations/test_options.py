@@ -86,7 +86,7 @@ def test_contigs_are_held_out_by_their_names():
 
 
 def test_a_contig_that_is_not_there_is_refused_with_near_names():
-    with pytest.raises(UnknownNameError, match="'chrXI', which is not .* mean 'chrXIV' or 'chrI'"):
+    with pytest.raises(UnknownNameError, match=r"'chrXI', which is not .* mean 'chrXIV' or 'chrI'"):
         held_out_contigs(["chrXI"], ["chrI", "chrXIV", "chrM"])
 
 

@@ -229,7 +229,7 @@ def test_genomes_are_listed(capsys):
 
 def test_a_registered_genome_is_annotated_by_its_name(place, tmp_path):
     out = tmp_path / "out"
-    assert cli.run(["annotate", "toy", "--motifs", "none", "--top", "0", "--out", str(out)]) == 0
+    assert cli.run(["annotate", "toy", "--taxon", "none", "--top", "0", "--out", str(out)]) == 0
     record = json.loads((out / "provenance.json").read_text())
     assert record["made_by"]["sequences"]["genome"] == "toy"
     assert len(record["contigs"]) == 3

@@ -20,7 +20,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAETRACK_MODELS_DIRS", str(folder / "models"))
         patch.setenv("SAETRACK_DATA_DIR", str(folder / "data"))
-        given = f"annotate {folder / 'in.fa'} --motifs fungi --top 0 --out {folder / 'out'}"
+        given = f"annotate {folder / 'in.fa'} --taxon fungi --top 0 --out {folder / 'out'}"
         assert cli.run(given.split()) == 0
     return folder
 

@@ -50,7 +50,7 @@ def result(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAETRACK_MODELS_DIRS", str(place / "models"))
         code = cli.run(
-            f"annotate {place / 'in.fa'} --genes {place / 'in.gff3'} --motifs fungi --top 2 "
+            f"annotate {place / 'in.fa'} --genes {place / 'in.gff3'} --taxon fungi --top 2 "
             f"--signal 7 --out {place / 'out'}".split()
         )
     assert code == 0
@@ -138,7 +138,7 @@ def test_a_short_sequence_is_called_underpowered(result):
 
 def test_the_same_input_gives_the_same_bytes(result, place):
     out = place / "again"
-    arguments = ["--genes", str(place / "in.gff3"), "--motifs", "fungi", "--top", "0"]
+    arguments = ["--genes", str(place / "in.gff3"), "--taxon", "fungi", "--top", "0"]
     assert cli.run(["annotate", str(place / "in.fa"), *arguments, "--out", str(out)]) == 0
     for name in ("activations", "features", "peaks", "matches"):
         path = f"{name}.parquet"
@@ -147,7 +147,7 @@ def test_the_same_input_gives_the_same_bytes(result, place):
 
 def test_json_is_the_only_thing_on_standard_output(place, tmp_path, capsys):
     arguments = ["annotate", str(place / "in.fa"), "--out", str(tmp_path / "o"), "--json"]
-    assert cli.run([*arguments, "--strand", "forward", "--top", "1"]) == 0
+    assert cli.run([*arguments, "--strands", "forward", "--top", "1"]) == 0
     captured = capsys.readouterr()
     summary = json.loads(captured.out)
     assert captured.err == ""
@@ -211,10 +211,10 @@ def test_bad_sequences_get_one_line_and_exit_2(kind, tmp_path, capsys):
 BAD_ARGUMENTS = {
     "no file": (["annotate", "nothing.fa", "--out", "o"], "there is no file nothing.fa"),
     "no genes": (["annotate", "in.fa", "--genes", "no.gff", "--out", "o"], "there is no file"),
-    "taxon": (["annotate", "in.fa", "--motifs", "fungus", "--out", "o"], "did you mean 'fungi'"),
-    "model": (["annotate", "in.fa", "--model", "tiny-tre", "--out", "o"], "tiny-tree"),
-    "release": (["annotate", "in.fa", "--jaspar", "2024", "--out", "o"], "JASPAR2024"),
-    "strand": (["annotate", "in.fa", "--strand", "-", "--out", "o"], "--strand"),
+    "taxon": (["annotate", "in.fa", "--taxon", "fungus", "--out", "o"], "did you mean 'fungi'"),
+    "model": (["annotate", "in.fa", "--dictionary", "tiny-tre", "--out", "o"], "tiny-tree"),
+    "release": (["annotate", "in.fa", "--release", "2024", "--out", "o"], "JASPAR2024"),
+    "strand": (["annotate", "in.fa", "--strands", "-", "--out", "o"], "--strands"),
     "signal": (["annotate", "in.fa", "--signal", "64", "--out", "o"], "features 0 to 63"),
     "device": (["annotate", "in.fa", "--device", "tpu", "--out", "o"], "auto, cpu, cuda"),
     "full folder": (["annotate", "in.fa", "--out", "models"], "is not empty"),

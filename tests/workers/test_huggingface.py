@@ -173,7 +173,7 @@ def test_a_track_is_the_spread_of_its_tokens_base_by_base(place, tmp_path, kind)
             sequences=tmp_path / "in.fa",
             out=tmp_path / "out",
             strands="forward",
-            model=f"tiny-{kind}-32",
+            dictionary=f"tiny-{kind}-32",
             signal=tuple(most),
             top=0,
             models=(place / "models",),

@@ -19,9 +19,7 @@ import click
     help="Gene annotation: BED, BED12, GFF3 or GTF, plain or gzip. A GenBank SEQ brings its own.",
 )
 @click.option(
-    "--motifs",
     "--taxon",
-    "motifs",
     metavar="TAXON",
     help="JASPAR group to scan for (vertebrates, plants, insects, fungi, nematodes, urochordates, "
     "diatoms) or none.  [default: that of the dictionary's atlas, else none]",
@@ -30,7 +28,7 @@ import click
     "--motifs-file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Your own motifs in MEME, JASPAR or TRANSFAC format; beside those of --motifs, or alone.",
+    help="Your own motifs in MEME, JASPAR or TRANSFAC format; beside those of --taxon, or alone.",
 )
 @click.option(
     "--held-out",
@@ -40,17 +38,17 @@ import click
     "tested once on these.",
 )
 @click.option(
-    "--strand",
+    "--strands",
     type=click.Choice(["both", "forward"]),
     default="both",
     show_default=True,
     help="Strands to read.",
 )
-@click.option("--model", metavar="ID", help="Dictionary, or model with one; see `saetrack models`.")
 @click.option(
-    "--jaspar",
+    "--dictionary", metavar="ID", help="Dictionary, or model with one; see `saetrack models`."
+)
+@click.option(
     "--release",
-    "jaspar",
     metavar="RELEASE",
     help="JASPAR release.  [default: JASPAR2026]",
 )
@@ -77,12 +75,12 @@ def annotate(
     sequences: Path,
     out: Path,
     genes: Path | None,
-    motifs: str | None,
+    taxon: str | None,
     motifs_file: Path | None,
     held_out: str,
-    strand: str,
-    model: str | None,
-    jaspar: str | None,
+    strands: str,
+    dictionary: str | None,
+    release: str | None,
     signal: tuple[int, ...],
     top: int,
     device: str,
@@ -100,9 +98,9 @@ def annotate(
 
     \b
     Example:
-      saetrack annotate chrI.fa.gz --genes chrI.gff3 --motifs fungi --out chrI
+      saetrack annotate chrI.fa.gz --genes chrI.gff3 --taxon fungi --out chrI
       saetrack query chrI --tf Reb1
-      saetrack annotate yeast.fa --motifs fungi --held-out chrIX,chrXIV --out yeast
+      saetrack annotate yeast.fa --taxon fungi --held-out chrIX,chrXIV --out yeast
     """
     from annotations.options import names_of
     from workers.annotate import Request, annotate_file
@@ -112,12 +110,12 @@ def annotate(
         sequences=sequences,
         out=out,
         genes=genes,
-        motifs=motifs,
+        taxon=taxon,
         motifs_file=motifs_file,
         held_out=tuple(names_of(held_out)),
-        strands=strand,
-        model=model,
-        release=jaspar,
+        strands=strands,
+        dictionary=dictionary,
+        release=release,
         signal=signal,
         top=top,
         device=device,

@@ -27,12 +27,10 @@ def atlas() -> None:
 @click.option("--dictionary", required=True, metavar="ID", help="See `saetrack models`.")
 @click.option(
     "--taxon",
-    "--motifs",
-    "taxon",
     metavar="TAXON",
     help="JASPAR group; needed with --work.",
 )
-@click.option("--release", "--jaspar", "release", metavar="RELEASE", help="JASPAR release.")
+@click.option("--release", metavar="RELEASE", help="JASPAR release.")
 @click.option("--held-out", metavar="CONTIGS", default="", help="Kept out of discovery; commas.")
 @click.option("--exclude", metavar="CONTIGS", default="", help="Not read at all; commas.")
 @click.option("--work", type=PATH, help="Folder of the run; kept, and gone on with if there.")

@@ -13,7 +13,7 @@ def genomes() -> None:
     \b
     Example:
       saetrack genomes add sacCer3 sacCer3.fa.gz --genes sacCer3.gff3.gz
-      saetrack annotate sacCer3 --motifs fungi --out yeast
+      saetrack annotate sacCer3 --taxon fungi --out yeast
     """
 
 

@@ -73,7 +73,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     if merged.power.tested:
         click.echo(f"motif test ({taxon}): {merged.matches:,} matches at q <= 0.05")
     elif summary.options.taxon is None:
-        click.echo("motif test: none was asked for (--motifs TAXON)")
+        click.echo("motif test: none was asked for (--taxon TAXON)")
     else:
         click.echo(f"motif test ({taxon}): underpowered, {merged.power.reason}")
         click.echo("labels below come from the dictionary's atlas, where it has one")

@@ -335,7 +335,7 @@ def _transformers() -> ModuleType:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
         raise WeightsError(
-            "this model needs the package transformers: pip install 'saetrack[transformers]'"
+            "this model needs the package transformers; install saetrack's requirements again"
         ) from error
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -11,16 +11,18 @@ longest window and stored with the weights: they are loaded, never recomputed.
 Weights are frozen, so the filter k is computed once, when a model is loaded.
 Parameter names are those of the `-hf` checkpoints without ``hyena.backbone.``.
 
-The long convolution goes through the FFT, which leaks numerically: activations
+All but the long convolution is computed for some bases at a time, which on a CPU
+stay in its cache. The long convolution goes through the FFT, which leaks numerically: activations
 of the same bases in windows of different length or right context agree to a
 relative 1e-6, not bitwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
 from annotations.errors import WeightsError
@@ -31,6 +33,10 @@ BASE_TOKENS = slice(7, 11)
 
 _PREFIX = "hyena.backbone."
 _MODULATION_SHIFT = 0.05
+_ROWS = {"cpu": 512, "cuda": 2**18}
+"""Bases computed at once, by type of device."""
+_CONVOLVED = {"cpu": 2**19, "cuda": 2**27}
+"""Numbers in the FFTs computed at once."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,12 @@ class HyenaDnaConfig:
             raise ValueError(f"every size of a HyenaDNA must be at least 1, got {self}")
 
 
+def _spans(h: Tensor) -> Iterator[slice]:
+    """Bases to compute at once in all windows of a batch."""
+    step = max(16, _ROWS[h.device.type] // len(h))
+    return (slice(first, first + step) for first in range(0, h.shape[1], step))
+
+
 class _Mixer(nn.Module):
     """Gated long convolution; the filter is a buffer."""
 
@@ -83,31 +95,55 @@ class _Mixer(nn.Module):
         self.register_buffer("bias", torch.empty(width))
         self._spectrum: tuple[int, Tensor] | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[1]
-        x0, x1, v = self._short(self.in_proj(x)).chunk(3, -1)
-        u = v * x1
-        # Twice the length: a circular convolution that does not wrap round.
-        spectrum = torch.fft.rfft(u, n=2 * length, dim=1) * self._kernel_spectrum(length)
-        y = torch.fft.irfft(spectrum, n=2 * length, dim=1)[:, :length]
-        return torch.as_tensor(self.out_proj((y + u * self.bias) * x0))
-
-    def _short(self, x: Tensor) -> Tensor:
-        # Shifted sums, not F.conv1d: no 2^31 limit on its size, and never TF32.
-        weight = self.short_filter.weight[:, 0]
-        if self.short_filter.bias is None:
-            raise WeightsError("the short filter of a HyenaDNA has a bias, these weights have none")
-        padded = F.pad(x, (0, 0, self.taps - 1, 0))
-        out = self.short_filter.bias.expand_as(x)
-        for tap in range(self.taps):
-            out = out + padded[:, tap : tap + x.shape[1]] * weight[:, tap]
+    def forward(self, h: Tensor, norm: nn.Module) -> Tensor:
+        """The residual stream and what is added to it, [batch, length, width]."""
+        gate, out = torch.empty_like(h), torch.empty_like(h)
+        u = h.new_empty(len(h), h.shape[2], h.shape[1])
+        for span in _spans(h):
+            x0, x1, v = self._project(h, norm, span).chunk(3, -1)
+            gate[:, span] = x0
+            u[..., span] = (v * x1).transpose(1, 2)
+        self._convolve(u)
+        for span in _spans(h):
+            gated = u[..., span].transpose(1, 2) * gate[:, span]
+            torch.add(h[:, span], self.out_proj(gated), out=out[:, span])
         return out
 
-    def _kernel_spectrum(self, length: int) -> Tensor:
+    def _project(self, h: Tensor, norm: nn.Module, span: slice) -> Tensor:
+        """x0, x1 and v of some bases; the short filter reads a few bases before them."""
+        # Shifted sums, not F.conv1d: no 2^31 limit on its size, and never TF32.
+        weight, bias = self.short_filter.weight[:, 0], self.short_filter.bias
+        if bias is None:
+            raise WeightsError("the short filter of a HyenaDNA has a bias, these weights have none")
+        first = max(0, span.start - self.taps + 1)
+        x = self.in_proj(norm(h[:, first : span.stop]))
+        x = F.pad(x, (0, 0, self.taps - 1 - (span.start - first), 0))
+        count = x.shape[1] - self.taps + 1
+        out = torch.addcmul(bias, x[:, :count], weight[:, 0])
+        for tap in range(1, self.taps):
+            out.addcmul_(x[:, tap : tap + count], weight[:, tap])
+        return out
+
+    def _convolve(self, u: Tensor) -> None:
+        """Convolve [batch, width, length] with the long filter, in place, some channels at once."""
+        length = u.shape[-1]
+        # At least twice the length: a circular convolution that does not wrap round.
+        size = 2 * int(next_fast_len(length, real=True))
+        spectra = self._kernel_spectrum(length, size)
+        step = max(1, _CONVOLVED[u.device.type] // (len(u) * size))
+        for first in range(0, u.shape[1], step):
+            channels = slice(first, first + step)
+            part = u[:, channels]
+            product = torch.fft.rfft(part, n=size)
+            product *= spectra[channels]
+            y = torch.fft.irfft(product, n=size)[..., :length]
+            torch.addcmul(y, part, self.bias[channels, None], out=part)
+
+    def _kernel_spectrum(self, length: int, size: int) -> Tensor:
         """Spectrum of the first `length` taps; windows have few lengths, so the last is kept."""
         held = self._spectrum
         if held is None or held[0] != length or held[1].device != self.kernel.device:
-            held = (length, torch.fft.rfft(self.kernel[:length], n=2 * length, dim=0))
+            held = (length, torch.fft.rfft(self.kernel[:length].T.contiguous(), n=size))
             self._spectrum = held
         return held[1]
 
@@ -131,8 +167,10 @@ class _Block(nn.Module):
         self.mlp = _Mlp(config)
 
     def forward(self, h: Tensor) -> Tensor:
-        h = h + self.mixer(self.norm1(h))
-        return torch.as_tensor(h + self.mlp(self.norm2(h)))
+        h = torch.as_tensor(self.mixer(h, self.norm1))
+        for span in _spans(h):
+            h[:, span] += self.mlp(self.norm2(h[:, span]))
+        return h
 
 
 class HyenaDna(nn.Module):

@@ -251,3 +251,22 @@ def test_weights_come_from_a_file_one_at_a_time(tmp_path):
     codes = torch.tensor([[0, 1, 2, 3, 4, 0, 0]], dtype=torch.uint8)
     found = load_stripedhyena2(file, TINY).activations(codes, 5)
     assert torch.equal(found, load_stripedhyena2(state, TINY).activations(codes, 5))
+
+
+def test_blocks_past_the_tap_are_neither_read_nor_run():
+    read = []
+
+    class Watched(dict):
+        def __getitem__(self, name):
+            read.append(name)
+            return super().__getitem__(name)
+
+    state = Watched(random_weights(TINY))
+    cut, whole = load_stripedhyena2(state, TINY, blocks=3), load_stripedhyena2(dict(state), TINY)
+    assert {name.split(".")[1] for name in read if name.startswith("blocks.")} == {"0", "1", "2"}
+    codes = torch.randint(0, 5, (2, 90), generator=torch.Generator().manual_seed(0)).byte()
+    assert torch.equal(cut.activations(codes, 3), whole.activations(codes, 3))
+    assert cut.n_blocks == 5
+    for use in (lambda: cut.activations(codes, 4), lambda: cut.log_probabilities(codes)):
+        with pytest.raises(WeightsError, match=r"blocks 3 to . of this model were not loaded"):
+            use()
