@@ -7,7 +7,7 @@
 Everything but the held-out figures is made of the contigs of discovery alone, the examples too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -48,6 +48,7 @@ from annotations.provenance import read_provenance
 from annotations.sequences import contigs, encode_bases
 from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import column
+from annotations.types import Contig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +131,7 @@ def build_atlas(
         raise FormatError(
             "an atlas needs a run that looked for motifs of JASPAR, this one looked for none"
         )
-    found = contigs(reference.records)
-    given: Any = provenance.get("contigs")
-    if [contig.digest for contig in found] != [each.get("refget") for each in given]:
-        raise FormatError(
-            "the result is of other sequences than the genome; give the genome it was made on, "
-            "and leave out the same contigs"
-        )
+    found = contigs_of_result(provenance, reference)
     out: Any = provenance.get("held_out") or []
     discovery = [at for at in range(len(found)) if at not in out]
     codes = [encode_bases(record.sequence) for record in reference.records]
@@ -211,6 +206,23 @@ def build_atlas(
         baselines=rounded(pa.concat_tables(beside)),
     )
     return fitted(whole, max_bytes)
+
+
+def contigs_of_result(provenance: Mapping[str, Any], reference: Reference) -> list[Contig]:
+    """The contigs of a genome, if a result was made on just these.
+
+    Raises
+    ------
+    FormatError
+        If the result is of other sequences.
+    """
+    found = contigs(reference.records)
+    if [contig.digest for contig in found] != [each.get("refget") for each in provenance["contigs"]]:
+        raise FormatError(
+            "the result is of other sequences than the genome; give the genome it was made on, "
+            "and leave out the same contigs"
+        )
+    return found
 
 
 def fitted(atlas: Atlas, max_bytes: int) -> Atlas:

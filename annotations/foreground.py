@@ -31,10 +31,11 @@ class Loci(NamedTuple):
         return Loci(*(column[chosen] for column in self))
 
     def within(self, rows: Ints) -> "Loci":
-        """Those of a sorted block of rows."""
+        """Those of a sorted block of rows, and of no row between them."""
         first = np.searchsorted(self.row, rows[0])
         last = np.searchsorted(self.row, rows[-1], side="right")
-        return Loci(*(column[first:last] for column in self))
+        part = Loci(*(column[first:last] for column in self))
+        return part.select(np.isin(part.row, rows))
 
 
 class Foreground(NamedTuple):

@@ -83,6 +83,8 @@ class Hub(NamedTuple):
     tracks: Sequence[Track]
     locus: str | None = None
     """Where to open, as ``chr1:1-1000``."""
+    html: str | None = None
+    """Address of a page that describes the hub and its tracks."""
 
 
 def hub_text(hub: Hub) -> str:
@@ -108,6 +110,7 @@ def hub_text(hub: Hub) -> str:
         If there is no track.
     """
     _check(hub)
+    described = {} if hub.html is None else {"html": hub.html}
     stanzas = [
         {
             "hub": hub.name,
@@ -115,6 +118,7 @@ def hub_text(hub: Hub) -> str:
             "longLabel": hub.long_label,
             "useOneFile": "on",
             "email": hub.email,
+            **({} if hub.html is None else {"descriptionUrl": hub.html}),
         },
         _genome_stanza(hub),
     ]
@@ -131,6 +135,7 @@ def hub_text(hub: Hub) -> str:
                 "longLabel": _cut(f"{group} of {hub.long_label}", _LONG_LABEL),
                 "type": "bigWig" if kind == "signal" else f"bigBed {members[0].fields} +",
                 "visibility": "full" if kind == "signal" else "dense",
+                **described,
             }
         )
         stanzas += [_track_stanza(track, parent) for track in members]
@@ -300,6 +305,8 @@ def _genome_stanza(hub: Hub) -> dict[str, str]:
             fields["chromSizes"] = genome.chrom_sizes
         if hub.locus is not None:
             fields["defaultPos"] = hub.locus
+        if hub.html is not None:
+            fields["htmlPath"] = hub.html
     return fields
 
 

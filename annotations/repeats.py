@@ -2,11 +2,13 @@
 
 A genome holds some sequences many times over: transposons, telomeres, ribosomal and transfer RNA
 genes. A feature that fires at one copy fires at all, and what stands there stands there every time,
-by descent and not by any rule. Two tests find copies:
+by descent and not by any rule. Three tests find copies:
 
 * the same 41 bases about both peaks;
 * windows that share more than half of their words of 8 bases, whichever strand they are read on:
-  copies shifted against one another, and copies of which about 92 % of the bases still agree.
+  copies shifted against one another, and copies of which about 92 % of the bases still agree;
+* windows that share half of the words on one side of the peak: copies whose end lies at the peak,
+  such as the ends of transposons.
 
 One motif in two unrelated windows is far from either: 20 shared bases are 13 of 94 words.
 """
@@ -24,6 +26,9 @@ COPY_RADIUS: Final = 20
 """Two loci of a row with the same bases within this distance of the peak are copies."""
 WORD: Final = 8
 """Bases of a word; two windows that share more than half of their words are copies."""
+HALF_WORDS: Final = 22
+"""Words that copies share at least on one side of the peak, as 29 equal bases do: more than any one
+motif has."""
 
 
 def copies(row: Ints, peak: Ints, codes: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
@@ -100,7 +105,7 @@ def _marker() -> Callable[..., NDArray[np.bool_]]:
 def _near_copies(
     bounds: Ints, start: Ints, words: NDArray[np.uint16], size: int
 ) -> NDArray[np.bool_]:
-    """Mark loci that share more than half of their words with a better one; compiled by numba.
+    """Mark loci that share half of all words, or of one side's, with a better one; numba compiles.
 
     Each word of a row keeps a chain of the loci that have it, so that a new locus meets only loci
     with which it shares a word. Row r has the loci from ``bounds[r - 1]`` to ``bounds[r]``.
@@ -109,15 +114,21 @@ def _near_copies(
     head = np.full(2**16, -1, dtype=np.int32)
     seen = np.full(2**16, -1, dtype=np.int64)
     own = np.empty(size, dtype=np.int64)
+    at = np.empty(size, dtype=np.int64)
+    half = (size + WORD - 1) // 2 - WORD + 1
+    needed = max(HALF_WORDS, half // 2 + 1)
     begin = 0
     for stop in bounds:
         n = stop - begin
         chain = np.empty(n * size, dtype=np.int64)
         owner = np.empty(n * size, dtype=np.int64)
         word_of = np.empty(n * size, dtype=np.int64)
+        step_of = np.empty(n * size, dtype=np.int64)
         links = 0
         distinct = np.zeros(n, dtype=np.int64)
         shared = np.zeros(n, dtype=np.int64)
+        before = np.zeros(n, dtype=np.int64)
+        after = np.zeros(n, dtype=np.int64)
         for i in range(n):
             count = 0
             for step in range(size):
@@ -125,21 +136,26 @@ def _near_copies(
                 if seen[word] == begin + i:
                     continue
                 seen[word] = begin + i
-                own[count] = word
+                own[count], at[count] = word, step
                 count += 1
                 link = head[word]
                 while link >= 0:
                     shared[owner[link]] += 1
+                    before[owner[link]] += step < half and step_of[link] < half
+                    after[owner[link]] += step >= size - half and step_of[link] >= size - half
                     link = chain[link]
             for j in range(i):
                 if 2 * shared[j] > count and 2 * shared[j] > distinct[j]:
                     copy[begin + i] = True
-                shared[j] = 0
+                if before[j] >= needed or after[j] >= needed:
+                    copy[begin + i] = True
+                shared[j] = before[j] = after[j] = 0
             if copy[begin + i]:
                 continue
             distinct[i] = count
             for k in range(count):
                 chain[links], owner[links], word_of[links] = head[own[k]], i, own[k]
+                step_of[links] = at[k]
                 head[own[k]] = links
                 links += 1
         for link in range(links):

@@ -311,7 +311,7 @@ def bed_fields(peaks: pa.Table, names: Sequence[str]) -> pa.Table:
     rank = np.empty(len(names), dtype=np.int64)
     rank[by_name] = np.arange(len(names))
     order = np.lexsort((-column(peaks, "strand"), feature, position, rank[column(peaks, "contig")]))
-    peaks = with_contig_names(peaks, names).append_column("score", _scores(peaks))
+    peaks = with_contig_names(peaks, names).append_column("score", peak_scores(peaks))
     peaks = peaks.take(pa.array(order))
     fields = {
         "chrom": peaks.column("contig"),
@@ -369,8 +369,23 @@ def write_genes_bed(genes: pa.Table, names: Sequence[str], path: Path) -> None:
             stream.write(f"{contig.decode()}\t{start}\t{end}\t{text}\t0\t{sign}\n")
 
 
-def _scores(peaks: pa.Table) -> pa.Array:
-    """Values from 0 to 1000, as shares of the largest value of the feature."""
+def peak_scores(peaks: pa.Table) -> pa.Array:
+    """Scores of BED, 0 to 1000: values as shares of the largest value of the feature.
+
+    Parameters
+    ----------
+    peaks : Table of PEAKS_SCHEMA
+        In any order.
+
+    Returns
+    -------
+    scores : Array of int64, shape (peaks,)
+
+    Raises
+    ------
+    FormatError
+        If a value is not above 0 and finite.
+    """
     if not peaks.num_rows:
         return pa.array([], pa.int64())
     feature, value = column(peaks, "feature"), column(peaks, "value").astype(np.float64)

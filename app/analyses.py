@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Engine, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer, load_only
 
 from annotations.causal_sites import CausalOptions
 from annotations.concept_tracks import read_intervals
@@ -139,7 +139,8 @@ def choose_motif(
     if tf is None and matrix_id is None:
         raise OptionError("name the factor (tf) or its matrix (matrix_id), such as tf=REB1")
     source = Source.of_result(result)
-    motifs = resolve(source, tf or str(matrix_id), taxon=None, release=None).motifs
+    name = str(matrix_id) if tf is None else tf
+    motifs = resolve(source, name, taxon=None, release=None).motifs
     if matrix_id is not None:
         wanted = matrix_id.casefold()
         motifs = tuple(
@@ -160,7 +161,7 @@ def choose_motif(
     named = ", ".join(f"{motif.matrix_id} {motif.name}" for motif in motifs[:NAMED])
     more = ", ..." if len(motifs) > NAMED else ""
     raise OptionError(
-        f"{(tf or matrix_id)!r} has {len(motifs)} matrices, none of them tested at {feature}"
+        f"{name!r} has {len(motifs)} matrices, none of them tested at {feature}"
         f"{strand} here; name one with matrix_id: {named}{more}"
     )
 
@@ -325,7 +326,7 @@ def get_analysis(session: Session, analysis_id: str, owner: str) -> Analysis:
 def list_analyses(
     session: Session, run: Run, *, limit: int, page_token: str | None
 ) -> AnalysisPage:
-    """The analyses of a run, the newest first.
+    """The analyses of a run, the newest first, without their results.
 
     Parameters
     ----------
@@ -343,7 +344,12 @@ def list_analyses(
     OptionError
         If the page token is not one of ours.
     """
-    query = select(Analysis).where(Analysis.run_id == run.id)
+    # a result may have megabytes, and a page hundreds of analyses
+    query = (
+        select(Analysis)
+        .options(defer(Analysis.result, raiseload=True))
+        .where(Analysis.run_id == run.id)
+    )
     if page_token is not None:
         last = session.get(Analysis, page_token)
         if last is None or last.run_id != run.id:
@@ -413,7 +419,9 @@ def delete_analysis(engine: Engine, storage: Storage, analysis_id: str, owner: s
 
 def analysis_prefixes(session: Session, run_id: str) -> list[str]:
     """Folders of the files of a run's analyses."""
-    found = session.scalars(select(Analysis).where(Analysis.run_id == run_id)).all()
+    found = session.scalars(
+        select(Analysis).options(load_only(Analysis.id)).where(Analysis.run_id == run_id)
+    ).all()
     return [analysis.prefix for analysis in found]
 
 

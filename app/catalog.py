@@ -35,6 +35,8 @@ SORTS: dict[str, tuple[str, str]] = {
     "max": ("max", "descending"),
     "peaks": ("peaks", "descending"),
     "q": ("match_q", "ascending"),
+    "effect": ("match_log2_enrichment", "descending"),
+    "label": ("label", "ascending"),
 }
 """Columns that features may be sorted by, and the direction; unknown values come last."""
 
@@ -42,10 +44,16 @@ TELLING = "telling"
 """The order of `annotations.ranking.telling_order`."""
 
 NO_TEST = (
-    "the motifs were not tested on this run's sequences, so that q is unknown: the rows are in the "
-    "order of the atlas' own q (label_motif_q)"
+    "the motifs were not tested on this run's sequences, so that {name} is unknown: the rows are in "
+    "the order of the atlas' own {name} ({column})"
 )
 """What is said where an order by q cannot be one by the run's q."""
+
+ATLAS_COLUMNS = {"q": "label_motif_q", "effect": "label_motif_log2_enrichment"}
+"""What the atlas knows of a thing that a run has not tested, by the order that asks for it."""
+
+SEARCHED = ("label", "match_motif_name", "match_cluster", "label_motif_name", "label_motif_cluster")
+"""Columns of the feature table that a search looks into."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +76,10 @@ class Result:
     """Of the dictionary's weights."""
     motifs: Path | None = None
     """The user's own motifs, if the run looked for any."""
+    sequences: Path | None = None
+    """The normalised sequences, whose records are named by their index."""
+    genes: Path | None = None
+    """The gene parts, if the run has an annotation."""
 
     def table(
         self, name: str, *, filters: pc.Expression | None = None, columns: list[str] | None = None
@@ -99,7 +111,9 @@ def parse_feature(text: str, n_features: int) -> int:
     )
 
 
-def features(result: Result, choice: Choice) -> tuple[Page, str | None]:
+def features(
+    result: Result, choice: Choice, *, search: str = "", active: bool = False
+) -> tuple[Page, str | None]:
     """A page of the feature table.
 
     Parameters
@@ -108,6 +122,11 @@ def features(result: Result, choice: Choice) -> tuple[Page, str | None]:
         The files.
     choice : Choice
         Sorted by `TELLING` or one of `SORTS`; of the filters only the strand.
+    search : str
+        Only rows whose label, motif or cluster contains this, in any case, or whose feature it
+        is: ``374`` or ``374-``.
+    active : bool
+        Only rows with an active base.
 
     Returns
     -------
@@ -126,17 +145,37 @@ def features(result: Result, choice: Choice) -> tuple[Page, str | None]:
     if sort != TELLING and sort not in SORTS:
         raise OptionError(f"sort must be one of {', '.join((TELLING, *SORTS))}, got {sort[:40]!r}")
     table = result.table("features")
+    if active:
+        table = table.filter(pc.greater(table["active_bases"], 0))
+    if search:
+        table = table.filter(_found(table, search))
     if sort == TELLING:
         return page_of(table.take(pa.array(telling_order(table))), choice), None
     key, order = SORTS[sort]
     note = None
-    if sort == "q" and not motif_test(result)["tested"]:
-        key, note = "label_motif_q", NO_TEST
+    if sort in ATLAS_COLUMNS and not motif_test(result)["tested"]:
+        key = ATLAS_COLUMNS[sort]
+        note = NO_TEST.format(name=sort, column=key)
     keys = [(key, order)]
     keys += [(name, "ascending") for name in ("feature",) if name != key]
     keys.append(("strand", "descending"))
     # nulls come last, whatever the direction
     return page_of(table.sort_by(keys), choice), note
+
+
+def _found(table: pa.Table, search: str) -> pa.ChunkedArray:
+    """The rows of the feature table that a search finds."""
+    number, strand = search, None
+    if search[-1:] in STRAND_SIGNS:
+        number, strand = search[:-1], STRAND_SIGNS[cast(Strand, search[-1])]
+    if number.isascii() and number.isdigit():
+        found = pc.equal(table["feature"].cast(pa.int64()), min(int(number), 2**62))
+        return found if strand is None else pc.and_(found, pc.equal(table["strand"], strand))
+    found = pc.is_null(table["feature"])  # nowhere yet
+    for name in SEARCHED:
+        own = pc.match_substring(table[name], search, ignore_case=True)
+        found = pc.or_(found, pc.fill_null(own, False))
+    return found
 
 
 def feature(result: Result, index: int) -> dict[str, Any]:

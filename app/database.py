@@ -83,10 +83,11 @@ def make_engine(settings: Settings) -> Engine:
         ) from None
     backend = url.get_backend_name()
     if backend == "postgresql":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if backend != "sqlite":
         raise OptionError(f"SAETRACK_DATABASE_URL must name sqlite or postgresql, got {backend!r}")
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    # errors are logged, and what users sent or were answered has no place in a log
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

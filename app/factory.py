@@ -18,7 +18,10 @@ from app.api import (
     runs,
     service,
     services,
+    shared,
     tfs,
+    tracks,
+    ucsc,
 )
 from app.api.uploads import UploadRequest
 from app.auth import check_request
@@ -26,10 +29,28 @@ from app.config import Settings
 from app.database import check_schema, make_engine
 from app.errors import problem
 from app.openapi import make_flask
+from app.share_links import hide_tokens
 from app.storage import LocalStorage
+from app.web.pages import web
 
 MAX_JSON_BYTES = 100_000
 """Largest JSON body; uploads have a limit of their own."""
+
+MODULES = (
+    service,
+    models,
+    runs,
+    features,
+    tfs,
+    dictionaries,
+    logos,
+    concepts,
+    analyses,
+    tracks,
+    shared,
+    ucsc,
+)
+"""Routes of the REST interface, in the order of its document."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -71,10 +92,26 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions[EXTENSION] = Services(
         settings=settings, engine=engine, storage=LocalStorage(settings.storage_dir)
     )
-    app.url_map.strict_slashes = False
-    for module in (service, models, runs, features, tfs, dictionaries, logos, concepts, analyses):
+    # a redirect would lose the path that relative addresses of tracks go by
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+    for module in (
+        service,
+        models,
+        runs,
+        features,
+        tfs,
+        dictionaries,
+        logos,
+        concepts,
+        analyses,
+        tracks,
+        shared,
+        ucsc,
+    ):
         app.register_api(module.api)  # type: ignore[attr-defined]
+    app.register_blueprint(web)
     errors.register(app)
+    hide_tokens()
     app.before_request(_before)
     app.after_request(_after)
     return app
@@ -85,7 +122,7 @@ def _before() -> Response | None:
     g.request_id = secrets.token_hex(8)
     if request.is_json:
         request.max_content_length = MAX_JSON_BYTES
-
+    ucsc.split_semicolons()
     refusal = check_request(services().settings)
     if refusal is not None:
         return refusal

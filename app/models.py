@@ -1,10 +1,10 @@
-"""The tables: runs, computations, shards, workers, analyses.
+"""The tables: runs, computations, shards, workers, analyses, share links.
 
 A run is what a user submitted: owner, names, options. A computation is what is
 computed once for equal content; runs point to it. A computation is cut into
 encode shards and one merge shard. An analysis is a question to a complete run that
-takes a worker. All times are seconds since 1970 UTC by the
-clock of the database, never by that of a worker.
+takes a worker. A share link shows the tracks of one run to whoever has it. All times are
+seconds since 1970 UTC by the clock of the database, never by that of a worker.
 """
 
 from typing import Any, Literal, get_args
@@ -210,6 +210,24 @@ class Analysis(Base):
     def prefix(self) -> str:
         """Folder of its files in the storage."""
         return f"analyses/{self.id}"
+
+
+class ShareLink(Base):
+    """A word in an address that shows the tracks of one run; deleted when it is revoked."""
+
+    __tablename__ = "share_links"
+    __table_args__ = (Index("uq_share_links_token_sha256", "token_sha256", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Random; names the link, and opens nothing."""
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
+    owner: Mapped[str]
+    token_sha256: Mapped[str]
+    """Of the token, which is stored nowhere."""
+    title: Mapped[str | None]
+    created_at: Mapped[float]
+
+    run: Mapped[Run] = relationship()
 
 
 class Worker(Base):

@@ -21,7 +21,7 @@ def _plus(value: object) -> object:
 
 StrandSymbol = Annotated[Literal["+", "-"], BeforeValidator(_plus)]
 StrandOrEither = Annotated[Literal["+", "-", "either"], BeforeValidator(_plus)]
-FeatureSort = Literal["telling", "feature", "density", "max", "peaks", "q"]
+FeatureSort = Literal["telling", "feature", "density", "max", "peaks", "q", "effect", "label"]
 MatchSort = Literal["q", "effect", "auroc", "auprc", "held_out", "causal", "evidence", "feature"]
 ConceptSort = Literal["f1", "auroc", "auprc", "held_out", "effect", "q", "feature"]
 TableFormat = Literal["json", "tsv", "parquet"]
@@ -158,23 +158,23 @@ class FeaturesQuery(TableQuery):
     sort: FeatureSort = Field(
         "telling",
         description="`telling`: matches by q, then labels of the atlas, then the strongest peaks "
-        "over the median. `feature` and `q` go up, the others down; unknown values come last. "
-        "Where the run made no motif test, `q` is the atlas' and `note` says so.",
+        "over the median. `feature`, `label` and `q` go up, the others down; unknown values come "
+        "last. Where the run made no motif test, `q` and `effect` (log2 enrichment) are the "
+        "atlas' and `note` says so.",
     )
+    search: str = Field(
+        "",
+        max_length=100,
+        description="Only rows whose label, motif or cluster contains this, or whose feature it "
+        "is: `374` or `374-`.",
+    )
+    active: bool = Field(False, description="Only rows with an active base.")
 
 
 class StrandQuery(Strict):
     """Which strand."""
 
     strand: StrandSymbol | None = Field(None, description="Only this strand.")
-
-
-class SignalQuery(Strict):
-    """Which strand of a signal."""
-
-    strand: StrandOrEither = Field(
-        "either", description="`+`, `-`, or the larger of the two at each base."
-    )
 
 
 class MatchesQuery(MatchChoiceQuery):

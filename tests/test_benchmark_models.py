@@ -49,7 +49,11 @@ def test_the_reference_is_the_same_model():
     ("config", "shrink", "forms"),
     [
         ("hyenadna-tiny", ("--width", "16"), {"served", "naive", "reference"}),
-        ("evo2_7b_262k", ("--width", "128", "--layers", "4"), {"served", "naive"}),
+        (
+            "evo2_7b_262k",
+            ("--width", "128", "--layers", "4", "--dtype", "float32"),
+            {"served", "naive"},
+        ),
     ],
 )
 def test_it_runs_at_small_size(tmp_path, capsys, monkeypatch, config, shrink, forms):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from annotations.atlas import MAX_BYTES, Atlas, write_atlas
-from annotations.atlas_build import best_matches, build_atlas
+from annotations.atlas_build import best_matches, build_atlas, contigs_of_result
 from annotations.cards import ATLAS_FOLDER, DictionaryCard, find_cards
 from annotations.causal_sites import CausalOptions
 from annotations.causal_sites import Genome as Sites
@@ -104,7 +104,9 @@ def build(
     if request.log is not None and request.held_out:
         log_reading(request.log, card, ",".join(request.held_out))
     result = _result(request, card, genome, reference, on_progress)
-    made_with = read_provenance(result / "provenance.json").get("dictionary")
+    record = read_provenance(result / "provenance.json")
+    contigs_of_result(record, reference)
+    made_with = record.get("dictionary")
     if not isinstance(made_with, dict) or made_with.get("sha256") != card.sha256:
         raise WeightsError(
             f"{result} was not computed with the weights of dictionary {card.id!r} that are here"

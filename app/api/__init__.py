@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from flask import Response, current_app, send_file
+from flask import Response, current_app
 from sqlalchemy import Engine
 
 from annotations.cards import Cards, find_cards
 from annotations.errors import FormatError, OptionError, WeightsError
 from annotations.options import RunOptions
 from annotations.run_motifs import STORED
+from app.api.sending import send_path, stored_sha256
 from app.auth import owner
 from app.catalog import Result
 from app.config import Settings
@@ -51,8 +52,15 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
-def open_result(run_id: str) -> Result:
+def open_result(run_id: str, whose: str | None = None) -> Result:
     """The result of a run of whoever is asking.
+
+    Parameters
+    ----------
+    run_id : str
+        Id of the run.
+    whose : str, optional
+        Its owner, where whoever asks has the owner's link to it.
 
     Raises
     ------
@@ -63,7 +71,7 @@ def open_result(run_id: str) -> Result:
     """
     here = services()
     with reading(here.engine) as session:
-        run = get_run(session, run_id, owner())
+        run = get_run(session, run_id, whose or owner())
         state = run_state(run)
         computation = run.computation
         if state != "COMPLETE":
@@ -82,6 +90,10 @@ def open_result(run_id: str) -> Result:
     sha256 = str(computation.parameters["dictionary"]["sha256"])
     same = card is not None and card.sha256 == sha256
     manifest = manifest_from_json(computation.results or {})
+    inputs = {
+        name: here.storage.local_path(file)
+        for name, file in manifest_from_json(computation.inputs).items()
+    }
     return Result(
         files={name: here.storage.local_path(file) for name, file in manifest.items()},
         names=names,
@@ -90,14 +102,9 @@ def open_result(run_id: str) -> Result:
         n_features=int(computation.parameters["dictionary"]["d_sae"]),
         atlas=cards.atlas(card) if card is not None and same else None,
         dictionary_sha256=sha256,
-        motifs=next(
-            (
-                here.storage.local_path(file)
-                for name, file in manifest_from_json(computation.inputs).items()
-                if name.startswith(f"{STORED}.")
-            ),
-            None,
-        ),
+        motifs=next((path for name, path in inputs.items() if name.startswith(f"{STORED}.")), None),
+        sequences=inputs.get("sequences.fa"),
+        genes=inputs.get("genes.parquet"),
     )
 
 
@@ -106,10 +113,8 @@ def run_cache(settings: Settings, run_id: str) -> Path:
     return settings.cache_dir / "runs" / run_id
 
 
-def send_made(
-    run_id: str, name: str, make: Callable[[Path], None], *, content_type: str
-) -> Response:
-    """Send a file that is made when it is first asked for.
+def made_path(run_id: str, name: str, make: Callable[[Path], None]) -> Path:
+    """A file that is made when it is first asked for.
 
     Parameters
     ----------
@@ -119,20 +124,23 @@ def send_made(
         Name of the file, unique in the run.
     make : callable
         Writes the file, whole or not at all.
-    content_type : str
-        For the answer.
     """
     path = run_cache(services().settings, run_id) / name
     if not path.is_file():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         make(path)
-    return send_stored(path, f"{run_id}.{name}", content_type=content_type)
+    return path
+
+
+def send_made(
+    run_id: str, name: str, make: Callable[[Path], None], *, content_type: str
+) -> Response:
+    """Send a file that is made when it is first asked for; parameters as of `made_path`."""
+    path = made_path(run_id, name, make)
+    digest = stored_sha256(path)
+    return send_path(path, content_type=content_type, name=f"{run_id}.{name}", sha256=digest)
 
 
 def send_stored(path: Path, download_name: str, *, content_type: str) -> Response:
     """Send a file, in parts and conditionally if the request asks for that."""
-    answer = send_file(
-        path, mimetype=content_type, download_name=download_name, conditional=True, max_age=0
-    )
-    answer.headers["Accept-Ranges"] = "bytes"
-    return answer
+    return send_path(path, content_type=content_type, name=download_name)

@@ -145,9 +145,7 @@ def list_analyses(path: RunPath, query: PageQuery) -> dict[str, Any]:
     with reading(services().engine) as session:
         run = runs.get_run(session, path.run_id, owner())
         page = analyses.list_analyses(session, run, limit=query.limit, page_token=query.page_token)
-        views = [analysis_view(analysis) for analysis in page.analyses]
-    for view in views:
-        del view["result"]
+        views = [analysis_head(analysis) for analysis in page.analyses]
     return {"analyses": views, "next_page_token": page.next_page_token}
 
 
@@ -172,6 +170,11 @@ def delete_analysis(path: AnalysisPath, query: NoQuery) -> tuple[str, int]:
 
 def analysis_view(analysis: Analysis) -> dict[str, Any]:
     """An analysis as `AnalysisView` describes it."""
+    return {**analysis_head(analysis), "result": analysis.result}
+
+
+def analysis_head(analysis: Analysis) -> dict[str, Any]:
+    """An analysis without its result, which is not read."""
     failed = analysis.state in {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
     error = {"code": analysis.error_code, "message": analysis.error_message}
     return {
@@ -185,7 +188,6 @@ def analysis_view(analysis: Analysis) -> dict[str, Any]:
         "finished_at": iso_time(analysis.finished_at),
         "attempts": analysis.attempts,
         "parameters": analysis.parameters,
-        "result": analysis.result,
         "error": error if failed else None,
         "links": {
             "self": f"/v1/analyses/{analysis.id}",

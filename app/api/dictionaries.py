@@ -56,7 +56,7 @@ def get_dictionary_feature(
     source = source_of(path.dictionary, None)
     index = parse_feature(path.feature, source.n_features)
     if query.run is not None:
-        source = _in_run(source, query.run)
+        source = source_in_run(source, query.run)
     view = feature_view(source, index, strand=query.strand)
     base = f"/v1/features/{source.dictionary}/{index}"
     taxon, release = view["atlas"]["taxon"], view["atlas"]["release"]
@@ -84,8 +84,18 @@ def get_dictionary_feature(
     return view
 
 
-def _in_run(source: Source, run: str) -> Source:
-    """The source with the result of a run, which must be of the same dictionary."""
+def source_in_run(source: Source, run: str) -> Source:
+    """The source with the result of a run, which must be of the same dictionary.
+
+    Raises
+    ------
+    OptionError
+        If it is not.
+    UnknownNameError
+        If there is no such run.
+    RunStateError
+        If it is not complete.
+    """
     result = open_result(run)
     if result.options.dictionary != source.dictionary:
         raise OptionError(

@@ -11,6 +11,7 @@ from app import catalog
 from app.answers import Listing
 from app.api import open_result, send_made, send_stored
 from app.api.tables import choice_of, send_listing
+from app.api.tracks import own_run, send_signal
 from app.openapi import blueprint, file_response, responses
 from app.schemas import (
     FeatureList,
@@ -22,9 +23,9 @@ from app.schemas import (
     MatchList,
     NoQuery,
     RunPath,
-    SignalQuery,
     StrandQuery,
 )
+from app.track_schemas import FeatureRowPath, RowSignalQuery
 
 TSV = "text/tab-separated-values"
 BED = "text/plain"  # what browsers of genomes and of pages both show
@@ -40,7 +41,9 @@ api = blueprint("features", "Features of a run: tables, peaks, signals.")
 @api.get("/v1/runs/<run_id>/features", responses=responses({200: FeatureList}, 404, 409))
 def list_features(path: RunPath, query: FeaturesQuery) -> dict[str, Any] | Response:
     """Features with their statistics, labels and best match; a row for each strand."""
-    page, note = catalog.features(open_result(path.run_id), choice_of(query))
+    page, note = catalog.features(
+        open_result(path.run_id), choice_of(query), search=query.search, active=query.active
+    )
     return send_listing(Listing("features", page, {"note": note}), query, name="features")
 
 
@@ -74,16 +77,9 @@ def feature_peaks(path: FeaturePath, query: StrandQuery) -> Response:
     "/v1/runs/<run_id>/features/<feature>/signal.bw",
     responses=responses({200: file_response(BIGWIG, "bigWig.")}, 404, 409),
 )
-def feature_signal(path: FeaturePath, query: SignalQuery) -> Response:
-    """Activation of one feature at every base as bigWig; answers Range requests."""
-    result = open_result(path.run_id)
-    index = catalog.parse_feature(path.feature, result.n_features)
-    return send_made(
-        path.run_id,
-        f"f{index}.signal{_suffix(query.strand)}.bw",
-        partial(catalog.signal_file, result, feature=index, strand=query.strand),
-        content_type=BIGWIG,
-    )
+def feature_signal(path: FeatureRowPath, query: RowSignalQuery) -> Response:
+    """Activation of one feature row at every base as bigWig; answers Range requests."""
+    return send_signal(own_run(path.run_id), path.feature, query.strand)
 
 
 @api.get(

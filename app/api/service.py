@@ -4,10 +4,9 @@ import os
 import shutil
 from typing import Any
 
-from flask import Response, current_app, jsonify, redirect, render_template, request
+from flask import Response, current_app, jsonify, render_template, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.wrappers import Response as WerkzeugResponse
 
 from annotations.errors import StateError
 from app.api import Services, services
@@ -122,9 +121,3 @@ def docs(query: NoQuery) -> str:
     """The same document as a page for people, without a request to anywhere else."""
     document = spec(current_app._get_current_object())  # type: ignore[attr-defined]
     return render_template("docs.html", document=document)
-
-
-@api.get("/", doc_ui=False)
-def index(query: NoQuery) -> WerkzeugResponse:
-    """The page that says how the interface is used."""
-    return redirect("/docs")

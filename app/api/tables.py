@@ -2,7 +2,7 @@
 
 import io
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Response, request
 
@@ -80,4 +80,5 @@ def file_bytes(listing: Listing, form: Format) -> bytes:
 
 def _link(changes: dict[str, str], relation: str) -> str:
     """A link to the present request with other parameters (RFC 8288)."""
-    return f'<{request.path}?{urlencode({**request.args, **changes})}>; rel="{relation}"'
+    parameters = urlencode({**request.args, **changes})
+    return f'<{quote(request.path)}?{parameters}>; rel="{relation}"'

@@ -172,6 +172,45 @@ def test_counts_of_a_toy_can_be_done_by_hand():
     assert row["log2_enrichment"] == pytest.approx(np.log2(12.5 / (30 * seen / windows + 0.5)))
 
 
+def test_rows_that_cannot_be_tested_do_not_count_for_their_neighbours():
+    """Loci of a row with too few of them, or one that is hardly ever silent, are its own."""
+    codes, motif = even_gc(40_000), toy_motif()
+    background = background_windows([codes])
+    places = {name: first + 150 * np.arange(40) for name, first in (("a", 1000), ("b", 8000))}
+    noisy = silent(len(background.start), 3).tolil()
+    noisy[100:, 2] = True  # feature 1, strand +
+    tables = {
+        "few": peaks_of([(1, 1, np.zeros(20, int), places["b"][:20])]),
+        "noisy": peaks_of([(1, 1, np.zeros(40, int), places["b"])]),
+    }
+    own = [(0, 1, np.zeros(30, int), places["a"][:30]), (2, 1, np.zeros(30, int), places["a"][:30])]
+    hits = hits_at([int(p) + 2 for p in (*places["a"][:6], *places["b"])])
+    pairs = pairs_table((0, 1, "M.1"), (1, 1, "M.1"), (2, 1, "M.1"))
+
+    def counts(more: list[pa.Table], pairs: pa.Table | None) -> list[tuple[object, ...]]:
+        result = find_matches(
+            pa.concat_tables([peaks_of(own), *more]),
+            hits,
+            [codes],
+            noisy.tocsr(),
+            motifs=[motif],
+            background=background,
+            options=MatchOptions(min_background=290, min_pair_loci=30),
+            pairs=pairs,
+        )
+        return [
+            (r["feature"], r["peaks"], r["hits"], r["expected"])
+            for r in result.table.sort_by("feature").to_pylist()
+            if r["feature"] != 1
+        ]
+
+    alone = counts([], None)
+    assert [row[:3] for row in alone] == [(0, 30, 6), (2, 30, 6)]
+    for asked in (None, pairs):
+        for more in tables.values():
+            assert counts([more], asked) == alone
+
+
 def test_windows_where_the_feature_is_active_are_not_background():
     codes, motif = even_gc(40_000), toy_motif()
     background = background_windows([codes])

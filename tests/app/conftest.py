@@ -211,8 +211,11 @@ def write_results(folder: Path, *, tested: bool) -> list[Path]:
                 "peaks": pa.array([1, 1, 1], pa.int64()),
                 "match_motif_name": pa.array([None, "REB1", None]),
                 "match_q": pa.array([None, 0.001, None], pa.float64()),
+                "match_evidence": pa.array([None, "enriched", None]),
                 "label": pa.array([None, None, "intron"]),
+                "label_motif_name": pa.nulls(3, pa.string()),
                 "label_motif_q": pa.nulls(3, pa.float64()),
+                "label_motif_evidence": pa.nulls(3, pa.string()),
             }
         ),
         folder / "features.parquet",

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, text
+from sqlalchemy.orm.exc import DetachedInstanceError
 
 from annotations.errors import LimitError, StateError
 from app import analyses
@@ -221,6 +222,8 @@ def test_pages_have_every_analysis_once(ask: Any, engine: Engine, finished: str)
     assert token is None
     assert len(seen) == 5
     assert set(seen) == asked
+    with pytest.raises(DetachedInstanceError):  # megabytes, which a list does not show
+        _ = page.analyses[0].result
 
 
 def test_a_causal_test_is_accepted_with_its_matrix(client: FlaskClient, finished: str) -> None:
@@ -259,6 +262,7 @@ def test_a_causal_test_is_accepted_with_its_matrix(client: FlaskClient, finished
         ("/v1/features/other/1/causal-tests", {}, 404, "is of dictionary 'toy-sae'"),
         (CAUSAL, {"run": "none"}, 404, "there is no run 'none'"),
         (CAUSAL, {"tf": None}, 400, "name the factor"),
+        (CAUSAL, {"tf": ""}, 400, "no transcription factor ''"),
         (CAUSAL, {"tf": "reb2x"}, 400, "reb2x"),
         (CAUSAL, {"matrix_id": "MA0281"}, 400, "has no matrix 'MA0281'"),
         (CAUSAL, {"tf": "C2H2 zinc finger factors"}, 400, "name one with matrix_id"),

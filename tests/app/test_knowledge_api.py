@@ -88,6 +88,14 @@ def test_a_list_comes_as_a_file(client: FlaskClient) -> None:
     assert "next" not in whole.headers["Link"]
 
 
+def test_a_name_in_a_link_is_quoted(client: FlaskClient) -> None:
+    answer = client.get("/v1/tfs/%E2%80%83REB1 /features?format=tsv")
+    assert answer.status_code == 200
+    address = "/v1/tfs/%E2%80%83REB1%20/features?format=json"
+    assert answer.headers["Link"] == f'<{address}>; rel="describedby"'
+    assert get(client, address)["features"]
+
+
 def test_lists_of_a_run_come_as_files_too(client: FlaskClient, finished: str) -> None:
     for table in ("features", "matches"):
         answer = client.get(f"/v1/runs/{finished}/{table}?format=tsv")

@@ -198,6 +198,18 @@ def test_a_finished_run_elsewhere_can_be_used(place, tmp_path):
     assert sum(path.stat().st_size for path in files) <= 200_000
 
 
+def test_a_run_over_other_sequences_is_refused_before_anything_is_computed(
+    place, tmp_path, capsys, monkeypatch
+):
+    def computed(*args, **kwargs):
+        raise AssertionError("a causal test was made")
+
+    monkeypatch.setattr("workers.atlas.causal_table", computed)
+    command = f"atlas build toy --dictionary {DICTIONARY_ID} --result {place / 'work' / 'result'}"
+    assert cli.run(f"{command} --causal 3 --out {tmp_path / 'atlas'}".split()) != 0
+    assert "of other sequences than the genome" in said(capsys)
+
+
 def test_an_atlas_travels_as_one_file(place, tmp_path, capsys, monkeypatch):
     file = tmp_path / "toy.atlas.tar"
     assert cli.run(["atlas", "export", DICTIONARY_ID, str(file)]) == 0

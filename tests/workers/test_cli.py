@@ -308,3 +308,15 @@ def test_help_is_fast_because_torch_is_not_loaded():
     for name in cli.COMMANDS:
         assert any(line.startswith(f"  {name} ") for line in lines)
     assert any(line.startswith("saetrack ") for line in lines)
+
+
+def test_questions_and_lists_do_not_load_torch():
+    code = (
+        "import sys; from workers.cli import run; run(['query', '--tf', 'REB1', '--limit', '1']); "
+        "run(['genomes', 'list']); run(['atlas', 'list']); print('torch' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "no dictionary of this installation has an atlas" in found.stderr
+    assert found.stdout.splitlines()[-1] == "False"

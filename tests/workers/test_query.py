@@ -91,6 +91,12 @@ def test_rows_are_chosen(options, features, capsys):
     assert [line.split("\t")[place] for line in lines[1:]] == features
 
 
+def test_a_page_after_the_last_is_not_called_no_match(capsys):
+    printed = ask(capsys, "--tf", "REB1", "--page-token", "9")
+    assert "no more: there are 2" in printed
+    assert "none at q" not in printed
+
+
 def test_a_result_answers_with_its_own_test(result, capsys):
     printed = ask(capsys, result, "--tf", "REB1")
     assert "tested on the sequences of this run" in printed
@@ -173,6 +179,7 @@ def test_a_table_is_written_to_a_file(place, capsys):
         (["--concept", "exons"], "did you mean exon"),
         (["--feature", "4"], "numbered 0 to 3"),
         (["--feature", "1", "--sort", "q"], "--sort does not go with this"),
+        (["--feature", "1", "--limit", "3"], "--limit does not go with this"),
         (["--feature", "1", "--dictionary", "toy-sea"], "did you mean toy-sae"),
         (["nowhere", "--tf", "REB1"], "there is no folder nowhere"),
         (["nowhere", "--tf", "REB1", "--dictionary", "toy-sae"], "not both"),

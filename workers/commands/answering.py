@@ -167,7 +167,7 @@ def _refuse_stray(asked: Asked) -> None:
         If there is one.
     """
     of_matches = ("taxon", "release", "evidence")
-    of_lists = ("max_q", "min_log2_enrichment", "group_by", "sort", "page_token")
+    of_lists = ("max_q", "min_log2_enrichment", "group_by", "sort", "limit", "page_token")
     stray: list[str] = []
     if asked.tf is None:
         stray += [name for name in of_matches if getattr(asked, name) is not None]
@@ -196,7 +196,9 @@ def _print_matches(found: Mapping[str, Any]) -> None:
         click.echo(found["resolution_note"])
     click.echo(f"{found['dictionary']}: {found['note']}")
     rows = found["features"]
-    if not rows:
+    if found["total"] and not rows:
+        click.echo(f"no more: there are {found['total']}")
+    elif not rows:
         nearest = "; the nearest:" if found["nearest"] else ""
         click.echo(f"none at q <= {found['max_q']:g}{nearest}")
     _print_match_rows(rows or found["nearest"])

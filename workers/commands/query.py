@@ -90,7 +90,7 @@ def query(folder: Path | None, out: Path | None, form: str, **asked: Any) -> Non
         raise click.UsageError(f"give one of {names}; got {len(given)} of them")
     if form == "parquet" and out is None:
         raise click.UsageError("--format parquet is not text: name a file with --out")
-    if asked["limit"] is None and out is None:
+    if asked["limit"] is None and out is None and asked["feature"] is None:
         asked["limit"] = 10
     wanted = Asked(folder=folder, **asked)
     show(answer(wanted), cast(Any, form), out)

@@ -3,12 +3,14 @@
 import json
 import sys
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from annotations.types import Contig
-from workers.annotate import Summary
+
+if TYPE_CHECKING:  # it brings torch, which takes seconds to load
+    from workers.annotate import Summary
 
 TOP_ROWS = 10
 """Features in a printed summary."""
@@ -56,7 +58,7 @@ class Bar:
         self._last = line
 
 
-def print_summary(summary: Summary, *, as_json: bool) -> None:
+def print_summary(summary: "Summary", *, as_json: bool) -> None:
     """Print what `saetrack annotate` found."""
     if as_json:
         click.echo(json.dumps(summary_json(summary), indent=2, allow_nan=False))
@@ -89,7 +91,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         click.echo(f"next: saetrack query {summary.out} --tf NAME")
 
 
-def summary_json(summary: Summary) -> dict[str, Any]:
+def summary_json(summary: "Summary") -> dict[str, Any]:
     """The summary as JSON values."""
     return {
         "out": str(summary.out),

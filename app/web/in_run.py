@@ -1,0 +1,197 @@
+"""A feature in the sequences of a run: examples from strong to weak, and how its values spread.
+
+    activations.parquet --read_feature--> active bases --local maxima, four ranges--> examples
+"""
+
+import math
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from annotations.activations import Activations, from_stretches, read_feature
+from annotations.feature_examples import FLANK, ranges_of
+from annotations.peaks import local_maxima
+from annotations.sequence_files import places, read_bases
+from annotations.types import STRAND_SIGNS, Strand
+from app.catalog import Result
+
+PER_RANGE: Final = 3
+"""Examples of each range on a page."""
+
+LEVELS: Final = 9
+"""Steps of the colours of activation; the style sheet has h1 to h9."""
+
+BINS: Final = 24
+"""Bars of the histogram of activations."""
+
+_COMPLEMENT: Final = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
+
+RANGE_WORDS: Final = ("strongest quarter", "second quarter", "third quarter", "weakest quarter")
+"""What the four ranges of a feature's peaks are called."""
+
+
+class Example(NamedTuple):
+    """A place where a feature fires."""
+
+    range: int
+    """1 for the quarter of its largest peaks, to 4."""
+    rank: int
+    """1 is its largest peak."""
+    contig: str
+    position: int
+    """0-based."""
+    value: float
+    gene: str | None
+    parts: list[tuple[str, str]]
+    """The sequence as the pass read it: letters, and the classes of their colour."""
+    said: str
+    """The same in words, for those who do not see colours."""
+
+
+class Bar(NamedTuple):
+    """A bar of a histogram."""
+
+    low: float
+    high: float
+    count: int
+    share: float
+    """Height from 0 to 1, on a logarithmic scale."""
+
+
+def level(value: float, largest: float) -> int:
+    """Step of the colours for an activation: 0 for a silent base.
+
+    Examples
+    --------
+    >>> [level(value, 9.0) for value in (0.0, 0.1, 4.5, 9.0)]
+    [0, 1, 5, 9]
+    """
+    if value <= 0 or largest <= 0:
+        return 0
+    return max(1, min(LEVELS, math.ceil(LEVELS * value / largest)))
+
+
+def colour_sequence(letters: str, values: NDArray[np.float32], largest: float) -> list[tuple[str, str]]:
+    """A sequence cut where the colour changes, with the classes of each part.
+
+    Parameters
+    ----------
+    letters : str
+        Odd length; the peak is in the middle.
+    values : ndarray, shape (len(letters),)
+        Activations, 0 where silent.
+    largest : float
+        Activation of the strongest colour.
+
+    Examples
+    --------
+    >>> colour_sequence("ACG", np.array([0, 9, 9], np.float32), 9.0)
+    [('A', ''), ('C', 'h9 peak'), ('G', 'h9')]
+    """
+    middle = len(letters) // 2
+
+    def classes(at: int) -> str:
+        step = level(float(values[at]), largest)
+        return " ".join(([f"h{step}"] if step else []) + (["peak"] if at == middle else []))
+
+    return [
+        ("".join(letters[at] for at in group), name)
+        for name, group in groupby(range(len(letters)), key=classes)
+    ]
+
+
+def active_bases(result: Result, feature: int, strand: Strand) -> Activations:
+    """The active bases of a feature row in a run, sorted by contig and position."""
+    path = result.files["activations.parquet"]
+    return from_stretches(read_feature(path, feature, STRAND_SIGNS[strand]))
+
+
+def examples(result: Result, feature: int, strand: Strand, active: Activations) -> list[Example]:
+    """Peaks of a feature row from its strongest to its weakest, with their sequences.
+
+    Parameters
+    ----------
+    result : Result
+        Of a run; without its sequences there are no examples.
+    feature : int
+        Index of the feature.
+    strand : {"+", "-"}
+        The pass.
+    active : Activations
+        As from `active_bases`.
+
+    Returns
+    -------
+    examples : list of Example
+        Four ranges of equal number of peaks, `PER_RANGE` of each, as in
+        `annotations.feature_examples`.
+    """
+    if result.sequences is None or not len(active.value):
+        return []
+    peaks = np.flatnonzero(local_maxima(active))
+    peaks = peaks[np.argsort(-active.value[peaks], kind="stable")]
+    largest = float(active.value[peaks[0]])
+    records = places([str(at) for at in range(len(result.names))], result.lengths)
+    genes = _genes(result, feature, strand)
+    found = []
+    for rank, part in ranges_of(len(peaks), PER_RANGE):
+        row = peaks[rank - 1]
+        contig, position = int(active.contig[row]), int(active.position[row])
+        low, high = position - FLANK, position + FLANK + 1
+        inside = max(0, low), min(result.lengths[contig], high)
+        bases = read_bases(result.sequences, records[contig], *inside).decode("ascii").upper()
+        letters = "N" * (inside[0] - low) + bases + "N" * (high - inside[1])
+        values = _values(active, contig, low, high)
+        if strand == "-":
+            letters, values = letters.translate(_COMPLEMENT)[::-1], values[::-1]
+        value = float(active.value[row])
+        fires = int((values > 0).sum())
+        found.append(
+            Example(
+                range=part,
+                rank=rank,
+                contig=result.names[contig],
+                position=position,
+                value=value,
+                gene=genes.get((contig, position)),
+                parts=colour_sequence(letters, values, largest),
+                said=f"{letters}, active at {fires} of {len(letters)} bases",
+            )
+        )
+    return found
+
+
+def histogram(active: Activations) -> list[Bar]:
+    """How the activations of a feature row spread: bars of equal width from 0 to the largest."""
+    if not len(active.value):
+        return []
+    counts, edges = np.histogram(active.value, bins=BINS, range=(0.0, float(active.value.max())))
+    top = math.log1p(int(counts.max()))
+    return [
+        Bar(float(low), float(high), int(count), math.log1p(int(count)) / top)
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+
+
+def _values(active: Activations, contig: int, low: int, high: int) -> NDArray[np.float32]:
+    """Activations from `low` to `high`, 0 where silent."""
+    values = np.zeros(high - low, dtype=np.float32)
+    own = (active.contig == contig) & (active.position >= low) & (active.position < high)
+    values[active.position[own] - low] = active.value[own]
+    return values
+
+
+def _genes(result: Result, feature: int, strand: Strand) -> dict[tuple[int, int], str]:
+    """Genes at the top peaks of a feature row, where the run knows any."""
+    own = (pc.field("feature") == feature) & (pc.field("strand") == STRAND_SIGNS[strand])
+    table = result.table("peaks", filters=own, columns=["contig", "position", "gene_name", "genes"])
+    return {
+        (row["contig"], row["position"]): " ".join(
+            part for part in (row["gene_name"], f"({row['genes']})" if row["genes"] else "") if part
+        )
+        for row in table.to_pylist()
+        if row["gene_name"] or row["genes"]
+    }

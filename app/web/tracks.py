@@ -1,0 +1,159 @@
+"""What the igv.js of a run's page is told: the run's own sequence, genes, chosen features.
+
+Nothing is asked of anyone else: igv.js would ask its makers' servers for genomes and for the
+places of names unless it is told not to.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow.compute as pc
+
+from annotations.errors import OptionError
+from annotations.types import STRAND_SIGNS
+from app.catalog import Result
+from app.track_files import SIGNAL_COLORS, FeatureRow, chosen_rows, parse_rows
+
+SHOWN: Final = 4
+"""Features that are drawn where none are chosen."""
+
+MAX_DRAWN: Final = 20
+"""Most features drawn at once on a page."""
+
+MARGIN: Final = 400
+"""Bases on each side of the peak where the browser opens."""
+
+_LOCUS: Final = re.compile(r"[^\s\"'<>&]{1,200}", re.ASCII)
+
+
+def chosen_features(
+    result: Result, features: str | None, locus: str | None
+) -> tuple[list[FeatureRow], str]:
+    """The features of an address, and where the browser opens.
+
+    Parameters
+    ----------
+    result : Result
+        Of the run.
+    features : str, optional
+        Such as ``374-,153+``; empty for none, the most telling ones by default.
+    locus : str, optional
+        Such as ``chr1:100-2000``, 1-based; the top peak of the first feature by default.
+
+    Raises
+    ------
+    OptionError
+        If there are more than `MAX_DRAWN`, or the locus is no place.
+    UnknownNameError
+        If there is no such feature.
+    """
+    if features is None:
+        try:
+            rows = chosen_rows(result, features=None, tf=None, limit=SHOWN)
+        except OptionError:  # nothing is active anywhere
+            rows = []
+    else:
+        rows = parse_rows(features, result.n_features) if features.strip(", ") else []
+    if len(rows) > MAX_DRAWN:
+        raise OptionError(f"at most {MAX_DRAWN} features are drawn at once, got {len(rows)}")
+    if not locus:
+        return rows, opening_locus(result, rows)
+    if not _LOCUS.fullmatch(locus):
+        raise OptionError("locus must be a name or name:start-end, such as chr1:1-2000")
+    return rows, locus
+
+
+def opening_locus(result: Result, rows: Sequence[FeatureRow]) -> str:
+    """The surroundings of the top peak of the first feature; the first sequence without one."""
+    if rows:
+        own = pc.field("feature") == rows[0].feature
+        if rows[0].one_strand is not None:
+            own = own & (pc.field("strand") == STRAND_SIGNS[rows[0].one_strand])
+        peaks = result.table("peaks", filters=own, columns=["contig", "position", "value"])
+        if peaks.num_rows:
+            top = peaks.sort_by([("value", "descending")]).slice(0, 1).to_pylist()[0]
+            length = result.lengths[top["contig"]]
+            start = max(0, top["position"] - MARGIN)
+            end = min(length, top["position"] + MARGIN + 1)
+            return f"{result.names[top['contig']]}:{start + 1}-{end}"
+    return f"{result.names[0]}:1-{min(result.lengths[0], 2 * MARGIN)}"
+
+
+def browser_config(
+    result: Result, run_id: str, title: str, rows: Sequence[FeatureRow], locus: str
+) -> dict[str, Any]:
+    """The configuration of igv.js as JSON values.
+
+    Parameters
+    ----------
+    result : Result
+        Of the run.
+    run_id, title : str
+        The run's id and what it is called.
+    rows : sequence of FeatureRow
+        What is drawn.
+    locus : str
+        Where it opens, 1-based.
+    """
+    base = f"/v1/runs/{quote(run_id, safe='')}"
+    tracks: list[dict[str, Any]] = []
+    if result.genes is not None:
+        tracks.append(
+            {
+                "name": "Genes",
+                "type": "annotation",
+                "format": "bed",
+                "url": f"{base}/genes.bed",
+                "indexed": False,
+                "displayMode": "EXPANDED",
+                "height": 70,
+                "color": "rgb(70, 80, 95)",
+                "visibilityWindow": -1,
+                "order": 1,
+            }
+        )
+    tracks += [feature_track(base, row, at) for at, row in enumerate(rows)]
+    return {
+        "loadDefaultGenomes": False,
+        "search": False,
+        "showTrackLabels": True,
+        "showSVGButton": True,
+        "reference": {
+            "id": run_id,
+            "name": title,
+            "twoBitURL": f"{base}/sequence.2bit",
+            "chromSizesURL": f"{base}/chrom.sizes",
+            "wholeGenomeView": False,
+        },
+        "locus": locus,
+        "tracks": tracks,
+    }
+
+
+def feature_track(base: str, row: FeatureRow, at: int) -> dict[str, Any]:
+    """The signal of a feature row as a track of igv.js.
+
+    Parameters
+    ----------
+    base : str
+        Address of the run.
+    row : FeatureRow
+        The feature, on one strand or both.
+    at : int
+        Its place among the others, which decides the color.
+    """
+    red, green, blue = SIGNAL_COLORS[at % len(SIGNAL_COLORS)]
+    return {
+        "name": f"feature {row.text}",
+        "id": f"feature-{row.text}",
+        "type": "wig",
+        "format": "bigwig",
+        "url": f"{base}/features/{row.feature}/signal.bw?strand={quote(row.strand, safe='')}",
+        "color": f"rgb({red}, {green}, {blue})",
+        "min": 0,
+        "autoscale": True,
+        "height": 60,
+        "order": 10 + at,
+    }

@@ -1,0 +1,448 @@
+"""Tracks over HTTP: what the owner gets, what a share link shows, ranges, conditions, CORS."""
+
+import hashlib
+import io
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pyBigWig
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+from werkzeug.test import TestResponse
+
+from annotations.genome_folder import add_genome
+from app.api import run_cache
+from app.api.tracks import MAX_LISTS
+from app.config import Settings
+from app.database import reading
+from app.storage import LocalStorage
+from app.track_files import FILES
+from tests.app.conftest import FASTA, complete
+
+GENES = b"chrA\t2\t18\tG1\t0\t+\t3\t17\t0\t2\t3,4,\t0,12,\n"
+"""One transcript of two exons, its intron from base 5 to base 14."""
+
+
+@pytest.fixture
+def run(
+    client: FlaskClient, engine: Engine, storage: LocalStorage, settings: Settings, tmp_path: Path
+) -> str:
+    """A complete run with a gene annotation."""
+    form = {
+        "file": (io.BytesIO(FASTA), "yeast.fa"),
+        "genes": (io.BytesIO(GENES), "genes.bed"),
+        "taxon": "fungi",
+        "title": "Two contigs",
+    }
+    run_id = str(client.post("/v1/runs", data=form).get_json()["id"])
+    complete(engine, storage, settings, tmp_path / "results")
+    return run_id
+
+
+def share(client: FlaskClient, run_id: str) -> dict[str, Any]:
+    answer = client.post(f"/v1/runs/{run_id}/share-links?title=lab")
+    assert answer.status_code == 201, answer.text
+    return dict(answer.get_json())
+
+
+def bigbed(answer: TestResponse, folder: Path) -> dict[str, list[list[str]]]:
+    """Rows of a bigBed by contig, with start and end, as libBigWig reads them."""
+    assert answer.status_code == 200, answer.text
+    path = folder / "track.bb"
+    path.write_bytes(answer.data)
+    with pyBigWig.open(str(path)) as file:
+        assert file.isBigBed()
+        return {
+            name: [[str(a), str(b), *rest.split("\t")] for a, b, rest in found]
+            for name, length in file.chroms().items()
+            if (found := file.entries(name, 0, length))
+        }
+
+
+def stanzas(hub: str) -> list[dict[str, str]]:
+    return [
+        dict(line.split(" ", 1) for line in stanza.splitlines())
+        for stanza in hub.strip().split("\n\n")
+    ]
+
+
+def test_every_file_a_hub_names_is_there_at_both_addresses(
+    client: FlaskClient, run: str, tmp_path: Path
+) -> None:
+    token = share(client, run)["token"]
+    for base in (f"/v1/runs/{run}/", f"/s/{token}/"):
+        hub = client.get(f"{base}hub.txt")
+        assert hub.status_code == 200
+        wanted = [
+            value
+            for stanza in stanzas(hub.text)
+            for key, value in stanza.items()
+            if key in {"bigDataUrl", "twoBitPath", "chromSizes", "html", "descriptionUrl"}
+        ]
+        # 3 active rows, each with signal and peaks; all peaks; genes
+        assert sum(name.endswith((".bw", ".bb")) for name in wanted) == 8
+        assert all("/v1/" not in name and "://" not in name for name in wanted)
+        for name in {*wanted, *FILES}:
+            assert client.get(base + name).status_code == 200, base + name
+
+
+def test_the_bytes_are_the_same_at_both_addresses(client: FlaskClient, run: str) -> None:
+    token = share(client, run)["token"]
+    for name in ("peaks.bb", "features/1_minus/signal.bw", "sequence.2bit", "jbrowse.json"):
+        mine, theirs = client.get(f"/v1/runs/{run}/{name}"), client.get(f"/s/{token}/{name}")
+        assert mine.data == theirs.data
+        assert mine.headers["ETag"] == theirs.headers["ETag"]
+        assert theirs.headers["ETag"] == f'"{hashlib.sha256(theirs.data).hexdigest()}"'
+        # whoever has the link learns nothing of the run but its tracks
+        assert run not in str(theirs.headers) + theirs.get_data().decode("latin-1")
+
+
+def test_peaks_have_label_motif_evidence_and_color(
+    client: FlaskClient, run: str, tmp_path: Path
+) -> None:
+    rows = bigbed(client.get(f"/v1/runs/{run}/peaks.bb"), tmp_path)
+    assert rows["chrA"] == [
+        ["5", "6", "F1+", "500", "+", "5", "6", "120,120,120", "1", "2", "1", *".....", "REB1",
+         "."],
+        ["5", "6", "F1-", "1000", "-", "5", "6", "86,180,233", "1", "4", "1", ".", "REB1", "0.001",
+         "enriched", "run", ".", "ACT1 gene"],
+    ]  # fmt: skip
+    assert rows["chrB"][0][7:9] == ["204,121,167", "2"]
+    only = bigbed(client.get(f"/v1/runs/{run}/peaks.bb?features=1-,2"), tmp_path)
+    assert [row[2] for found in only.values() for row in found] == ["F1-", "F2+"]
+    assert "chrB" not in bigbed(client.get(f"/v1/runs/{run}/features/1-/peaks.bb"), tmp_path)
+
+
+def test_genes_are_bed12_in_both_forms(client: FlaskClient, run: str, tmp_path: Path) -> None:
+    (row,) = bigbed(client.get(f"/v1/runs/{run}/genes.bb"), tmp_path)["chrA"]
+    assert row[:11] == ["2", "18", "G1", "0", "+", "3", "17", "0,0,120", "2", "3,4,", "0,12,"]
+    line = client.get(f"/v1/runs/{run}/genes.bed").text
+    assert line == "chrA\t" + "\t".join(row[:11]) + "\n"
+
+
+def test_a_run_without_genes_says_so(client: FlaskClient, finished: str) -> None:
+    answer = client.get(f"/v1/runs/{finished}/genes.bb")
+    assert (answer.status_code, answer.mimetype) == (409, "application/problem+json")
+    assert "genes" not in client.get(f"/v1/runs/{finished}/hub.txt").text
+
+
+def test_the_sequence_is_that_of_the_submission(client: FlaskClient, run: str) -> None:
+    base = f"/v1/runs/{run}/"
+    fasta = client.get(f"{base}sequence.fa").data
+    assert fasta == b">chrA\nACGTACGTACGTACGTACGT\n>chrB\nNNNNNACGTT\n"
+    for line in client.get(f"{base}sequence.fa.fai").text.splitlines():
+        name, length, offset, _, _ = line.split("\t")
+        found = fasta[int(offset) : int(offset) + int(length)]
+        assert found in (b"ACGTACGTACGTACGTACGT", b"NNNNNACGTT"), name
+    assert client.get(f"{base}chrom.sizes").text == "chrA\t20\nchrB\t10\n"
+    two_bit = client.get(f"{base}sequence.2bit").data
+    assert two_bit[:4] == bytes.fromhex("4327411a")
+
+
+def test_features_are_chosen_by_name_or_by_factor(client: FlaskClient, run: str) -> None:
+    def names(query: str) -> list[str]:
+        hub = client.get(f"/v1/runs/{run}/hub.txt{query}")
+        assert hub.status_code == 200, hub.text
+        found = [stanza.get("track", "") for stanza in stanzas(hub.text)]
+        return [name for name in found if re.fullmatch(r"f\d+\w*", name) and "peaks" not in name]
+
+    assert names("") == ["f1_minus", "f2_plus", "f1_plus"]
+    assert names("?features=2-,1%2B") == ["f2_minus", "f1_plus"]
+    assert names("?features=2-,1+") == ["f2_minus", "f1_plus"]
+    assert names("?features=0") == ["f0"]
+    assert names("?tf=REB1") == ["f1_minus"]
+    for query, status in (
+        ("?features=9-", 404),
+        ("?features=,", 400),
+        ("?features=1-&tf=REB1", 400),
+        ("?tf=CBF1", 400),
+        ("?tf=NOSUCH", 404),
+        ("?feature=1", 400),
+    ):
+        assert client.get(f"/v1/runs/{run}/hub.txt{query}").status_code == status, query
+
+
+def test_a_hub_attaches_only_to_a_genome_of_the_same_contigs(
+    client: FlaskClient, run: str, settings: Settings, tmp_path: Path
+) -> None:
+    refused = client.get(f"/v1/runs/{run}/hub.txt?genome=sacCer3")
+    assert refused.status_code == 400
+    assert "chrA has 20 bases, and is not there" in refused.get_json()["detail"]
+    unknown = client.get(f"/v1/runs/{run}/hub.txt?genome=hg99")
+    assert unknown.status_code == 404
+    assert "sacCer3" in unknown.get_json()["detail"]
+    fasta = tmp_path / "mine.fa"
+    fasta.write_bytes(FASTA + b">chrC\nACGT\n")
+    add_genome(settings.genomes_dir, "myYeast", fasta)
+    hub = client.get(f"/v1/runs/{run}/hub.txt?genome=myYeast")
+    assert stanzas(hub.text)[1] == {"genome": "myYeast"}
+    assert "tracks" in client.get(f"/v1/runs/{run}/igv.json?genome=myYeast").get_json()
+    assert client.get(f"/v1/runs/{run}/jbrowse.json?genome=myYeast").status_code == 400
+    links = client.get(f"/v1/runs/{run}/links.json?genome=myYeast").get_json()
+    assert links["jbrowse_config"] is None
+    assert links["hub"].endswith("/hub.txt?genome=myYeast")
+
+
+def test_descriptions_name_files_that_are_there(client: FlaskClient, run: str) -> None:
+    made = share(client, run)
+    base = f"http://localhost/s/{made['token']}/"
+    assert made["url"] == made["links"]["hub"] == f"{base}hub.txt"
+    igv = client.get(f"{base}igv.json").get_json()
+    session = client.get(f"{base}session.xml").text
+    jbrowse = client.get(f"{base}jbrowse.json").text
+    addresses = [track["url"] for track in igv["tracks"]]
+    addresses += [igv["reference"]["fastaURL"], igv["reference"]["indexURL"]]
+    addresses += re.findall(r'path="([^"]+)"', session)
+    addresses += [base + uri for uri in re.findall(r'"uri": "([^"]+)"', jbrowse)]
+    assert len(addresses) > 10
+    for address in addresses:
+        assert address.startswith(base)
+        assert client.get(address).status_code == 200, address
+    links = client.get(f"{base}links.json").get_json()
+    assert links["ucsc"] is None
+    assert any("UCSC" in note for note in links["notes"])
+    for key in ("hub", "igv_js", "igv_session", "jbrowse_config", "about", "provenance"):
+        assert client.get(links[key]).status_code == 200, key
+
+
+def test_ucsc_is_linked_from_a_host_it_can_reach(client: FlaskClient, run: str, app: Flask) -> None:
+    settings = app.extensions["saetrack"].settings
+    object.__setattr__(settings, "trust_network", True)
+    answer = client.get(f"/v1/runs/{run}/links.json", headers={"Host": "tracks.example.org"})
+    assert answer.get_json()["ucsc"].startswith("https://genome.ucsc.edu/cgi-bin/hgGateway?")
+
+
+def test_a_token_is_told_once_and_stored_hashed(
+    client: FlaskClient, run: str, engine: Engine
+) -> None:
+    made = share(client, run)
+    assert re.fullmatch(r"sht_[A-Za-z0-9_-]{43}", made["token"])
+    listed = client.get(f"/v1/runs/{run}/share-links")
+    assert listed.get_json()["share_links"] == [
+        {"id": made["id"], "title": "lab", "created_at": made["created_at"]}
+    ]
+    with reading(engine) as session:
+        (stored,) = session.execute(text("SELECT * FROM share_links")).mappings().all()
+    assert stored["token_sha256"] == hashlib.sha256(made["token"].encode()).hexdigest()
+    assert made["token"] not in str(dict(stored))
+    assert share(client, run)["token"] != made["token"]
+
+
+def test_a_revoked_an_unknown_and_a_deleted_runs_token_are_404(
+    client: FlaskClient, run: str
+) -> None:
+    made, other = share(client, run), share(client, run)
+    address = f"/s/{made['token']}/peaks.bb"
+    etag = client.get(address).headers["ETag"]
+    assert client.delete(f"/v1/runs/{run}/share-links/{made['id']}").status_code == 204
+    for path in (
+        address,
+        "/s/sht_x/peaks.bb",
+        f"/s/{'x' * 3000}/hub.txt",
+        f"/s/{made['id']}/hub.txt",
+    ):
+        answer = client.get(path, headers={"If-None-Match": etag})
+        assert answer.status_code == 404
+        assert path.split("/")[2] not in answer.text
+    assert client.delete(f"/v1/runs/{run}/share-links/{made['id']}").status_code == 404
+    assert client.get(f"/s/{other['token']}/peaks.bb").status_code == 200
+    client.delete(f"/v1/runs/{run}")
+    assert client.get(f"/s/{other['token']}/peaks.bb").status_code == 404
+
+
+def test_a_link_shows_nothing_but_tracks(client: FlaskClient, run: str) -> None:
+    token = share(client, run)["token"]
+    for name in ("", "features", "matches", "peaks.tsv", "../runs", "share-links", "features.tsv"):
+        assert client.get(f"/s/{token}/{name}").status_code == 404, name
+    for method in (client.post, client.put, client.delete):
+        assert method(f"/s/{token}/hub.txt").status_code == 405
+    assert client.get(f"/v1/runs/{token}").status_code == 404
+
+
+def test_only_shared_tracks_may_be_read_by_other_pages(client: FlaskClient, run: str) -> None:
+    token = share(client, run)["token"]
+    origin = {"Origin": "https://elsewhere.example"}
+    for path in ("hub.txt", "features/1/signal.bw", "list/chromosomes?genome=x"):
+        assert client.get(f"/s/{token}/{path}", headers=origin).headers[
+            "Access-Control-Allow-Origin"
+        ] == "*"  # fmt: skip
+    asked = {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "range",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    preflight = client.options(f"/s/{token}/peaks.bb", headers=origin | asked)
+    assert preflight.status_code == 200
+    assert "Range" in preflight.headers["Access-Control-Allow-Headers"]
+    assert preflight.headers["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
+    assert preflight.headers["Access-Control-Allow-Private-Network"] == "true"
+    exposed = client.get(f"/s/{token}/peaks.bb").headers["Access-Control-Expose-Headers"]
+    assert {"Content-Range", "ETag"} <= set(exposed.split(", "))
+    # what only the owner may see stays closed to pages of other sites
+    for path in ("hub.txt", "peaks.bb", "share-links"):
+        answer = client.get(f"/v1/runs/{run}/{path}", headers=origin)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    made = client.post(f"/v1/runs/{run}/share-links", headers=origin)
+    assert made.status_code == 403
+
+
+@pytest.mark.parametrize("name", ["features/1/signal.bw", "hub.txt"])
+def test_ranges_and_conditions(name: str, client: FlaskClient, run: str) -> None:
+    address = f"/s/{share(client, run)['token']}/{name}"
+    whole = client.get(address)
+    size, etag = len(whole.data), whole.headers["ETag"]
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    assert "Content-Encoding" not in whole.headers
+    head = client.head(address)
+    assert (head.status_code, head.data) == (200, b"")
+    assert (int(head.headers["Content-Length"]), head.headers["ETag"]) == (size, etag)
+    assert head.headers["Last-Modified"] == whole.headers["Last-Modified"]
+
+    def get(**headers: str) -> TestResponse:
+        return client.get(address, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    for wanted, start, stop in (
+        ("bytes=0-0", 0, 1),
+        ("bytes=4-7", 4, 8),
+        (f"bytes={size - 3}-", size - 3, size),
+        ("bytes=-5", size - 5, size),
+        (f"bytes=2-{size + 999}", 2, size),
+    ):
+        part = get(Range=wanted)
+        assert (part.status_code, part.data) == (206, whole.data[start:stop]), wanted
+        assert part.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
+        assert int(part.headers["Content-Length"]) == stop - start
+        assert part.headers["ETag"] == etag
+    # what is not understood, or is several ranges, is the whole
+    for wanted in ("bytes=1-2,5-6", "lines=1-2", "bytes=x"):
+        assert (get(Range=wanted).status_code, get(Range=wanted).data) == (200, whole.data)
+    past = get(Range=f"bytes={size}-")
+    assert (past.status_code, past.headers["Content-Range"]) == (416, f"bytes */{size}")
+    assert get(Range="bytes=1-2", If_Range=etag).status_code == 206
+    assert get(Range="bytes=1-2", If_Range='"other"').data == whole.data
+    modified = whole.headers["Last-Modified"]
+    assert get(Range="bytes=1-2", If_Range=modified).status_code == 206
+    assert get(Range="bytes=1-2", If_Range="Mon, 01 Jan 2001 00:00:00 GMT").data == whole.data
+    assert get(If_None_Match=etag).status_code == 304
+    assert get(If_Modified_Since=modified).status_code == 304
+    assert client.head(address, headers={"Range": "bytes=0-0"}).data == b""
+
+
+def test_a_remade_file_has_the_same_etag(client: FlaskClient, run: str, settings: Settings) -> None:
+    address = f"/v1/runs/{run}/peaks.bb"
+    first = client.get(address).headers["ETag"]
+    for path in run_cache(settings, run).iterdir():
+        path.unlink()
+    assert client.get(address).headers["ETag"] == first
+
+
+def test_nothing_redirects(client: FlaskClient, run: str) -> None:
+    token = share(client, run)["token"]
+    for path in (f"/s/{token}/hub.txt/", f"/s/{token}//hub.txt", f"/s//{token}/hub.txt"):
+        assert client.get(path).status_code in {200, 404}, path
+
+
+def test_lists_of_features_do_not_fill_the_disk(
+    client: FlaskClient, run: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.tracks.MAX_LISTS", 2)
+    assert MAX_LISTS > 2
+    for features in ("1-", "1%2B", "2%2B", "2-", "1-,2-"):
+        assert client.get(f"/v1/runs/{run}/peaks.bb?features={features}").status_code == 200
+    assert len(list(run_cache(settings, run).glob("peaks.*.bb"))) == 2
+
+
+def test_tokens_are_kept_out_of_the_servers_log(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("gunicorn.error", "gunicorn.access"):
+        with caplog.at_level(logging.INFO, logger=name):
+            logging.getLogger(name).info(
+                "%(m)s %(U)s", {"m": "GET", "U": "/s/sht_secret-_1/hub.txt"}
+            )
+    assert [record.getMessage() for record in caplog.records] == ["GET /s/sht_.../hub.txt"] * 2
+
+
+def genome_of(client: FlaskClient, token: str) -> str:
+    return stanzas(client.get(f"/s/{token}/hub.txt").text)[1]["genome"]
+
+
+def test_ucsc_clients_are_answered(client: FlaskClient, run: str) -> None:
+    token = share(client, run)["token"]
+    genome = genome_of(client, token)
+
+    def ask(path: str) -> dict[str, Any]:
+        answer = client.get(f"/s/{token}/{path}")
+        assert answer.status_code == 200, answer.text
+        assert answer.get_json()["downloadTimeStamp"] > 1e9
+        return dict(answer.get_json())
+
+    tracks = ask(f"list/tracks?genome={genome}")[genome]
+    assert {"peaks", "genes", "f1_minus", "f1_minus_peaks"} <= set(tracks)
+    assert tracks["f1_minus"]["type"] == "bigWig"
+    assert tracks["genes"]["type"] == "bigBed 12 +"
+    found = ask(f"list/chromosomes?genome={genome};track=peaks")
+    assert (found["chromCount"], found["chromosomes"]) == (2, {"chrA": 20, "chrB": 10})
+    for mark in ";&":
+        place = mark.join((f"genome={genome}", "track=f1_plus", "chrom=chrA", "start=3", "end=6"))
+        found = ask(f"getData/track?{place}")
+        assert (found["chrom"], found["start"], found["end"]) == ("chrA", 3, 6)
+        assert found["f1_plus"] == [
+            {"start": 0, "end": 4, "value": 0.0},
+            {"start": 4, "end": 5, "value": 1.0},
+            {"start": 5, "end": 6, "value": 2.0},
+        ]
+    found = ask(f"getData/track?genome={genome};track=f1_minus_peaks")
+    (row,) = found["f1_minus_peaks"]["chrA"]
+    assert (row["chromStart"], row["name"], row["tf"], row["activation"]) == (5, "F1-", "REB1", 4.0)
+    found = ask(f"getData/track?genome={genome};track=genes;chrom=chrA")
+    assert (found["itemsReturned"], found["genes"][0]["blockCount"]) == (1, 2)
+    assert "maxItemsLimit" not in found
+    found = ask(f"getData/track?genome={genome};track=f1_plus;maxItemsOutput=2")
+    assert (found["itemsReturned"], found["maxItemsLimit"]) == (2, True)
+    found = ask(f"getData/sequence?genome={genome};chrom=chrB;start=4;end=8")
+    assert found["dna"] == "NACG"
+    assert ask(f"getData/sequence?genome={genome}&chrom=chrA")["dna"] == "ACGT" * 5
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("list/tracks?genome=hg38", 404),
+        ("list/tracks", 400),
+        ("getData/track?genome=G;track=nosuch", 404),
+        ("getData/track?genome=G;track=f9", 404),
+        ("getData/track?genome=G;track=peaks;chrom=chrZ", 404),
+        ("getData/track?genome=G;track=peaks;chrom=chrA;start=3", 400),
+        ("getData/track?genome=G;track=peaks;start=3;end=5", 400),
+        ("getData/track?genome=G;track=peaks;chrom=chrA;start=5;end=5", 400),
+        ("getData/track?genome=G;track=peaks;chrom=chrA;start=5;end=21", 400),
+        ("getData/track?genome=G;track=peaks;what=1", 400),
+        ("getData/track?genome=G;genome=G;track=peaks", 400),
+        ("getData/sequence?genome=G;chrom=chrA;start=-1;end=3", 400),
+    ],
+)
+def test_ucsc_clients_are_told_what_is_wrong(
+    path: str, status: int, client: FlaskClient, run: str
+) -> None:
+    token = share(client, run)["token"]
+    answer = client.get(f"/s/{token}/" + path.replace("=G", f"={genome_of(client, token)}"))
+    assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+
+
+def test_the_document_has_examples(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    asked = document["paths"]["/s/{token}/hub.txt"]["get"]["parameters"]
+    examples = {parameter["name"]: parameter.get("example") for parameter in asked}
+    assert examples == {
+        "token": "sht_Zk3...",
+        "features": "374-,153+",
+        "tf": "REB1",
+        "genome": "sacCer3",
+    }
+    assert "share-links" in json.dumps(document["tags"])
