@@ -217,7 +217,9 @@ def contigs_of_result(provenance: Mapping[str, Any], reference: Reference) -> li
         If the result is of other sequences.
     """
     found = contigs(reference.records)
-    if [contig.digest for contig in found] != [each.get("refget") for each in provenance["contigs"]]:
+    if [contig.digest for contig in found] != [
+        each.get("refget") for each in provenance["contigs"]
+    ]:
         raise FormatError(
             "the result is of other sequences than the genome; give the genome it was made on, "
             "and leave out the same contigs"

@@ -35,8 +35,14 @@ from annotations.edits import (
 )
 from annotations.errors import OptionError
 from annotations.motif_scan import MOTIF_P, background_of
-from annotations.motif_windows import WIDTH, background_windows, running_count
+from annotations.motif_windows import (
+    WIDTH,
+    background_windows,
+    one_per_locus,
+    running_count,
+)
 from annotations.peaks import RADIUS, local_maxima
+from annotations.repeats import copies
 
 HALF: Final = WIDTH // 2
 """Bases on each side of a peak or of a silent window's middle that are looked at."""
@@ -46,9 +52,6 @@ MEASURED: Final = 5
 
 NEAR: Final = 3
 """A hit is at the peak if its offset is within so many bases of the commonest one."""
-
-COPY_RADIUS: Final = 15
-"""Two peaks with equal bases within this distance are copies of one; the higher counts."""
 
 GC_STEPS: Final = (0, -1, 1, -2, 2)
 """Differences in the number of G and C that a silent window may have, the best first."""
@@ -183,7 +186,8 @@ class Row(NamedTuple):
         """Find the peaks of a row in a file of activations.
 
         Peaks nearer than `HALF` to an end of their contig or to N are left out, and of peaks with
-        equal bases about them all but the highest; at most `MAX_PEAKS` are kept.
+        overlapping windows, or with copies of one repeat (`annotations.repeats`), all but the
+        highest; at most `MAX_PEAKS` are kept.
 
         Raises
         ------
@@ -196,26 +200,32 @@ class Row(NamedTuple):
         active = sort(from_stretches(table.filter(pa.array(known))))
         peak = np.flatnonzero(local_maxima(active))
         peak = peak[np.argsort(-active.value[peak], kind="stable")]
-        kept, windows, copies = [], [], set()
-        for index in peak.tolist():
+        alone = one_per_locus(
+            active.contig[peak].astype(np.int64),
+            active.position[peak],
+            np.arange(len(peak)),
+            distance=WIDTH,
+        )
+        kept, found = [], []
+        for index in peak[alone].tolist():
             position, codes = int(active.position[index]), genome.codes[active.contig[index]]
             window = oriented_window(codes, position, strand, HALF, HALF)
-            about = window[HALF - COPY_RADIUS : HALF + COPY_RADIUS + 1].tobytes()
-            if (window > 3).any() or about in copies:
+            if (window > 3).any():
                 continue
-            copies.add(about)
             kept.append(index)
-            windows.append(window)
-            if len(kept) == MAX_PEAKS:
+            found.append(window)
+            if len(kept) == 2 * MAX_PEAKS:  # half of them may be copies
                 break
-        chosen = np.array(kept, dtype=np.int64)
+        windows = np.array(found, dtype=np.uint8).reshape(-1, WIDTH)
+        single = np.flatnonzero(~_copies(windows))[:MAX_PEAKS]
+        chosen, windows = np.array(kept, dtype=np.int64)[single], windows[single]
         return cls(
             feature=feature,
             strand=strand,
             contig=active.contig[chosen].astype(np.int64),
             position=active.position[chosen],
             value=active.value[chosen].astype(np.float64),
-            windows=np.array(windows, dtype=np.uint8).reshape(-1, WIDTH),
+            windows=windows,
             active_contig=active.contig.astype(np.int64),
             active_position=active.position,
         )
@@ -231,6 +241,13 @@ class Row(NamedTuple):
         """The generator of a test: it depends on the pair, not on what was tested before."""
         words = [seed, self.feature, int(self.strand < 0), zlib.crc32(matrix_id.encode())]
         return np.random.default_rng(words)
+
+
+def _copies(windows: Codes) -> NDArray[np.bool_]:
+    """Which windows are copies of an earlier one."""
+    # laid end to end; no window reaches into the next
+    middle = np.arange(len(windows)) * WIDTH + HALF
+    return copies(np.zeros(len(windows), np.int64), middle, windows.ravel(), WIDTH)
 
 
 class SiteHits(NamedTuple):

@@ -7,18 +7,23 @@ by descent and not by any rule. Three tests find copies:
 * the same 41 bases about both peaks;
 * windows that share more than half of their words of 8 bases, whichever strand they are read on:
   copies shifted against one another, and copies of which about 92 % of the bases still agree;
-* windows that share half of the words on one side of the peak: copies whose end lies at the peak,
-  such as the ends of transposons.
+* windows that share half of the words on one side of the peak, each at the same distance from it:
+  copies whose end lies at the peak, such as the ends of transposons.
 
 One motif in two unrelated windows is far from either: 20 shared bases are 13 of 94 words.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+
+from annotations.active_bases import row_index
+from annotations.motif_windows import WIDTH, running_count
+from annotations.tables import column
 
 Ints = NDArray[np.int64]
 
@@ -55,6 +60,41 @@ def copies(row: Ints, peak: Ints, codes: NDArray[np.uint8], width: int) -> NDArr
     bounds = np.searchsorted(row[left], np.unique(row[left]), side="right")
     copy[left] = _marker()(bounds, start, words(codes), width - WORD + 1)
     return copy
+
+
+def without_copies(
+    peaks: pa.Table, sequences: Sequence[NDArray[np.uint8]], *, width: int = WIDTH
+) -> pa.Table:
+    """The peaks that are no copy of a better one of their feature row.
+
+    Parameters
+    ----------
+    peaks : Table
+        Columns feature, strand, contig, position, value; in any order.
+    sequences : sequence of ndarray of uint8
+        Base codes of each contig.
+    width : int
+        As for `copies`.
+
+    Returns
+    -------
+    peaks : Table
+        In the order they had. A peak whose window leaves its contig or touches N is compared with
+        none, and kept.
+    """
+    half = width // 2
+    gap = np.full(half, 4, np.uint8)
+    codes = np.concatenate([gap, *(part for known in sequences for part in (known, gap))])
+    offsets = half + np.cumsum([0, *(len(known) + half for known in sequences)], dtype=np.int64)
+    row = row_index(column(peaks, "feature"), column(peaks, "strand"))
+    place = offsets[column(peaks, "contig").astype(np.int64)] + column(peaks, "position")
+    unknown = running_count(codes > 3)
+    known = unknown[place + half + 1] == unknown[place - half]
+    order = np.lexsort((place, -column(peaks, "value"), row))
+    order = order[known[order]]
+    kept = np.ones(peaks.num_rows, bool)
+    kept[order] = ~copies(row[order], place[order], codes, width)
+    return peaks.filter(pa.array(kept))
 
 
 def words(codes: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -141,8 +181,9 @@ def _near_copies(
                 link = head[word]
                 while link >= 0:
                     shared[owner[link]] += 1
-                    before[owner[link]] += step < half and step_of[link] < half
-                    after[owner[link]] += step >= size - half and step_of[link] >= size - half
+                    if step == step_of[link]:
+                        before[owner[link]] += step < half
+                        after[owner[link]] += step >= size - half
                     link = chain[link]
             for j in range(i):
                 if 2 * shared[j] > count and 2 * shared[j] > distinct[j]:

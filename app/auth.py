@@ -19,6 +19,9 @@ LOCAL_OWNER = "local"
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
+FOREIGN_SITES = frozenset({"cross-site", "same-site"})
+"""What `Sec-Fetch-Site` says of a request from another address; another port is one too."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -50,6 +53,8 @@ def check_request(settings: Settings) -> Response | None:
             )
     origin = request.headers.get("Origin")
     is_foreign = origin is not None and not _is_ours(origin)
+    # browsers that leave the origin out still say where a request is from
+    is_foreign = is_foreign or request.headers.get("Sec-Fetch-Site") in FOREIGN_SITES
     if request.method not in SAFE_METHODS and is_foreign:
         return problem(
             403, "cross-site-request", "another site's page may not change anything here"

@@ -44,8 +44,8 @@ TELLING = "telling"
 """The order of `annotations.ranking.telling_order`."""
 
 NO_TEST = (
-    "the motifs were not tested on this run's sequences, so that {name} is unknown: the rows are in "
-    "the order of the atlas' own {name} ({column})"
+    "the motifs were not tested on this run's sequences, so that {name} is unknown: the rows are "
+    "in the order of the atlas' own {name} ({column})"
 )
 """What is said where an order by q cannot be one by the run's q."""
 

@@ -29,6 +29,10 @@ MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_SECONDS = 30
 """How long an SQLite transaction waits for another to end."""
 
+SQLITE_CONNECTIONS = 20
+"""Connections to an SQLite file that stay open: more than the threads of the web process, since
+each further one is made and prepared anew for every use."""
+
 MIGRATION_LOCK = 7_243_650_117
 """Number of the PostgreSQL advisory lock that serialises migrations."""
 
@@ -87,7 +91,12 @@ def make_engine(settings: Settings) -> Engine:
     if backend != "sqlite":
         raise OptionError(f"SAETRACK_DATABASE_URL must name sqlite or postgresql, got {backend!r}")
     # errors are logged, and what users sent or were answered has no place in a log
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS},
+        hide_parameters=True,
+        pool_size=SQLITE_CONNECTIONS,
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -8,9 +8,19 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import Engine, Float, delete, func, select, tuple_, update
+from sqlalchemy import (
+    Engine,
+    Float,
+    Row,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
@@ -38,6 +48,20 @@ class Progress(NamedTuple):
     shards_done: int
 
 
+class RunBrief(NamedTuple):
+    """What a request for a file of a run needs to know: a row of few short columns.
+
+    Names and lengths of 100,000 contigs are megabytes, and a browser of genomes asks for many
+    parts of a file.
+    """
+
+    id: str
+    owner: str
+    title: str | None
+    filename: str | None
+    complete: bool
+
+
 class RunPage(NamedTuple):
     """Some runs of an owner, the newest first."""
 
@@ -56,10 +80,43 @@ def get_run(session: Session, run_id: str, owner: str) -> Run:
     """
     run = session.get(Run, run_id)
     if run is None or run.owner != owner:
-        raise UnknownNameError(
-            f"there is no run {run_id[:40]!r}; GET /v1/runs lists yours. It may have been deleted"
-        )
+        raise _no_run(run_id)
     return run
+
+
+def _no_run(run_id: str) -> UnknownNameError:
+    return UnknownNameError(
+        f"there is no run {run_id[:40]!r}; GET /v1/runs lists yours. It may have been deleted"
+    )
+
+
+BRIEF: Final = select(
+    Run.id, Run.owner, Run.title, Run.filename, Run.canceled_at, Computation.state
+).join(Computation)
+"""The columns of which `as_brief` makes a `RunBrief`."""
+
+
+def as_brief(row: "Row[*tuple[Any, ...]]") -> RunBrief:
+    """A row of `BRIEF`."""
+    complete = row.canceled_at is None and row.state == "COMPLETE"
+    return RunBrief(row.id, row.owner, row.title, row.filename, complete)
+
+
+_BRIEF_OF_RUN: Final = BRIEF.where(Run.id == bindparam("run_id"))
+
+
+def brief_run(session: Session, run_id: str, owner: str) -> RunBrief:
+    """What `get_run` finds, in few columns.
+
+    Raises
+    ------
+    UnknownNameError
+        As `get_run`.
+    """
+    row = session.execute(_BRIEF_OF_RUN, {"run_id": run_id}).one_or_none()
+    if row is None or row.owner != owner:
+        raise _no_run(run_id)
+    return as_brief(row)
 
 
 def run_state(run: Run) -> State:

@@ -12,12 +12,13 @@ import secrets
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from annotations.errors import LimitError, UnknownNameError
 from app.database import database_time
 from app.models import Run, ShareLink
+from app.runs import BRIEF, RunBrief, as_brief
 
 PREFIX: Final = "sht_"
 """What every token starts with, so that one that got lost is known for what it is."""
@@ -96,7 +97,12 @@ def revoke_link(session: Session, run: Run, link_id: str) -> None:
     session.execute(delete(ShareLink).where(ShareLink.id == link_id))
 
 
-def shared_run(session: Session, token: str) -> Run:
+_BY_TOKEN: Final = BRIEF.join(ShareLink, ShareLink.run_id == Run.id).where(
+    ShareLink.token_sha256 == bindparam("digest")
+)
+
+
+def shared_run(session: Session, token: str) -> RunBrief:
     """The run whose tracks a token shows.
 
     Raises
@@ -105,16 +111,12 @@ def shared_run(session: Session, token: str) -> Run:
         If there is none: the token is unknown, or its link was revoked. The message does not
         hold the token.
     """
-    run = session.scalar(
-        select(Run)
-        .join(ShareLink, ShareLink.run_id == Run.id)
-        .where(ShareLink.token_sha256 == token_sha256(token))
-    )
-    if run is None:
+    row = session.execute(_BY_TOKEN, {"digest": token_sha256(token)}).one_or_none()
+    if row is None:
         raise UnknownNameError(
             "there is nothing at this address: the link is unknown, or was revoked by its owner"
         )
-    return run
+    return as_brief(row)
 
 
 def token_sha256(token: str) -> str:

@@ -191,6 +191,10 @@ def annotate_file(
             made_by=made_by,
             on_stage=lambda stage: on_progress(f"merging: {stage}", 0, 0),
         )
+        if request.motifs_file is not None:
+            # questions to the result know these motifs, too
+            own = read_motif_file(request.motifs_file)
+            (result_folder / own.stored_as).write_bytes(own.content)
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
         features = active_features(pq.read_table(result_folder / "features.parquet"))

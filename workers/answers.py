@@ -12,7 +12,7 @@ from annotations.errors import OptionError, StorageError, UnknownNameError
 from annotations.interval_ranking import rank_features_for_intervals
 from annotations.options import RunOptions
 from annotations.provenance import read_provenance
-from annotations.run_motifs import STORED
+from annotations.run_motifs import STORED, read_motif_file
 from annotations.sequences import contigs, encode_bases, read_sequences
 from annotations.types import STRAND_SIGNS, Strand
 from app.answers import Source
@@ -105,8 +105,17 @@ def open_result(folder: Path, cards: Cards | None = None) -> Result:
         n_features=int(made_with["d_sae"]),
         atlas=cards.atlas(card) if card is not None and known else None,
         dictionary_sha256=str(made_with["sha256"]),
-        motifs=next(iter(sorted(folder.glob(f"{STORED}.*"))), None),
+        motifs=_own_motifs(folder, record),
     )
+
+
+def _own_motifs(folder: Path, record: Mapping[str, Any]) -> Path | None:
+    """The user's motifs that a result was made with; one of an earlier result does not count."""
+    wanted = (record.get("motif_test") or {}).get("user_sha256")
+    if wanted is None:
+        return None
+    found = sorted(folder.glob(f"{STORED}.*"))
+    return next((path for path in found if read_motif_file(path).sha256 == wanted), None)
 
 
 def rank_for_bed(

@@ -39,11 +39,18 @@ from annotations.motif_scan import HITS_SCHEMA
 from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.peaks import FeatureStatistics, features_table, top_peaks
 from annotations.provenance import environment, peak_memory_bytes, utc_now, write_provenance
+from annotations.repeats import without_copies
 from annotations.run_motifs import catalogue_of
 from annotations.sequences import encode_bases, open_fasta, refget_digest
 from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import column
-from workers.association import Corpus, associate, association_record, scan_corpus
+from workers.association import (
+    Corpus,
+    associate,
+    association_record,
+    on_contigs,
+    scan_corpus,
+)
 from workers.features import feature_table
 from workers.peak_labels import GenePlaces, label_peaks
 
@@ -207,7 +214,8 @@ def merge(
                 dictionary.d_sae,
                 discovery=corpus.discovery,
                 held_out=options.held_out,
-                peaks=peaks,
+                # copies of a repeat lie in the same gene part by descent: they count once
+                peaks=without_copies(on_contigs(peaks, corpus.discovery), sequences.codes),
             )
     with stages.stage("features"):
         labels = None if atlas is None else load_atlas(atlas, dictionary.sha256)

@@ -4,6 +4,7 @@ A link shows the track files of one run, read-only, and nothing else. Browsers o
 page may read them: the token in the address is what they have to know.
 """
 
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from app.api.tracks import (
     send_peaks,
     send_row_peaks,
     send_signal,
+    title_of,
     view_name,
 )
 from app.auth import owner
@@ -90,9 +92,8 @@ def by_token(token: str) -> Reach:
     """
     with reading(services().engine) as session:
         run = shared_run(session, token)
-        run_id, whose = run.id, run.owner
-        title = run.title or run.filename or "a run"
-    return Reach(run_id, title, f"/s/{token}/", True, lambda: open_result(run_id, whose))
+    opened = partial(open_result, run.id, run.owner)
+    return Reach(run.id, title_of(run), f"/s/{token}/", True, opened)
 
 
 @api.post(

@@ -38,7 +38,7 @@ from app.auth import LOCAL_HOSTS, owner
 from app.catalog import Result
 from app.database import reading
 from app.openapi import blueprint, file_response, responses
-from app.runs import get_run, run_state
+from app.runs import RunBrief, brief_run
 from app.schemas import NoQuery, RunPath
 from app.track_files import BINARY, FILES, JSON, TEXT, FeatureRow
 from app.track_schemas import FeatureRowPath, HubQuery, PeaksQuery, RowStrandQuery, TrackLinks
@@ -83,12 +83,15 @@ def own_run(run_id: str) -> Reach:
         As `app.api.open_result`.
     """
     with reading(services().engine) as session:
-        run = get_run(session, run_id, owner())
-        complete = run_state(run) == "COMPLETE"
-        title = run.title or run.filename or "a run"
-    if not complete:
-        open_result(run_id)
-    return Reach(run_id, title, f"/v1/runs/{run_id}/", False, partial(open_result, run_id))
+        run = brief_run(session, run_id, owner())
+    if not run.complete:
+        open_result(run_id)  # which says why not
+    return Reach(run_id, title_of(run), f"/v1/runs/{run_id}/", False, partial(open_result, run_id))
+
+
+def title_of(run: RunBrief) -> str:
+    """What a run is called in lists of tracks."""
+    return run.title or run.filename or "a run"
 
 
 def send_file_of(reach: Reach, name: str) -> Response:

@@ -10,6 +10,9 @@ from flask import redirect, render_template, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from annotations.cards import DictionaryCard
+from annotations.naming import LABEL_SHARE
+from annotations.peaks import RADIUS
+from annotations.significance import SIGNIFICANT_Q
 from annotations.types import Strand
 from app import catalog
 from app.answers import Source
@@ -40,7 +43,9 @@ def features_page() -> str | WerkzeugResponse:
         index = parse_feature(number.rstrip("+-"), card.d_sae)
         return redirect(_address(card.id, index, None), HTTPStatus.SEE_OTHER)
     known = set(atlas_folders(cards))
-    dictionaries = sorted(cards.dictionaries.values(), key=lambda card: (card.id not in known, card.id))
+    dictionaries = sorted(
+        cards.dictionaries.values(), key=lambda card: (card.id not in known, card.id)
+    )
     return render_template("web/features.html", dictionaries=dictionaries, known=known)
 
 
@@ -103,7 +108,9 @@ def feature_page(dictionary: str, feature: str) -> str:
 @web.get("/methods")
 def methods_page() -> str:
     """What every number means."""
-    return render_template("web/methods.html")
+    return render_template(
+        "web/methods.html", radius=RADIUS, label_share=LABEL_SHARE, significant_q=SIGNIFICANT_Q
+    )
 
 
 def _source(card: DictionaryCard, run: str | None) -> Source:

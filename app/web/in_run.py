@@ -1,11 +1,11 @@
 """A feature in the sequences of a run: examples from strong to weak, and how its values spread.
 
-    activations.parquet --read_feature--> active bases --local maxima, four ranges--> examples
+activations.parquet --read_feature--> active bases --local maxima, four ranges--> examples
 """
 
 import math
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -56,7 +56,7 @@ class Bar(NamedTuple):
 
     low: float
     high: float
-    count: int
+    bases: int
     share: float
     """Height from 0 to 1, on a logarithmic scale."""
 
@@ -74,7 +74,9 @@ def level(value: float, largest: float) -> int:
     return max(1, min(LEVELS, math.ceil(LEVELS * value / largest)))
 
 
-def colour_sequence(letters: str, values: NDArray[np.float32], largest: float) -> list[tuple[str, str]]:
+def colour_sequence(
+    letters: str, values: NDArray[np.float32], largest: float
+) -> list[tuple[str, str]]:
     """A sequence cut where the colour changes, with the classes of each part.
 
     Parameters

@@ -8,16 +8,23 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.errors import CONTENT_TYPE
 
+IGV_STYLES: Final = (
+    "'sha256-ITHmamcImsZ/Je1xrdtDLZVvRSpj1Zokb6uHXORB824='",
+    "'sha256-NTwDUA6nIvRRpI2lIBtHJqkV0TlTj4HVmI6vI81fIfM='",
+)
+"""The two style elements that the vendored igv.js makes; the rest of its styles are adopted."""
+
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "default-src 'none'; script-src 'self'; "
+        f"style-src 'self' {' '.join(IGV_STYLES)}; "
+        "img-src 'self' data: blob:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     # no address leaves the site; a form of ours must still say where it comes from
     "Referrer-Policy": "same-origin",
 }
 """Headers of every page: nothing is loaded from elsewhere, and no script stands in a page."""
-
 
 DOCS: Final = "service.docs"
 """The page of the REST interface, which is in `app.api`."""
@@ -28,9 +35,9 @@ MARK: Final = "X-Saetrack-Page"
 
 def protect(answer: WerkzeugResponse) -> WerkzeugResponse:
     """Put the headers of a page in the place of those of data, where an answer is a page."""
-    if answer.mimetype == "text/html" and (
-        request.blueprint == "web" or request.endpoint == DOCS or answer.headers.pop(MARK, None)
-    ):
+    ours = request.blueprint == "web" or request.endpoint == DOCS or MARK in answer.headers
+    answer.headers.pop(MARK, "")
+    if answer.mimetype == "text/html" and ours:
         answer.headers.update(PAGE_HEADERS)
     return answer
 

@@ -3,19 +3,23 @@
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from flask import Response, redirect, render_template, request
+from sqlalchemy import Engine
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from annotations.errors import OptionError
+from annotations.errors import OptionError, UnknownNameError
 from app import catalog, runs
 from app.api import open_result, services
 from app.api.runs import delete_run as delete_run_and_files
 from app.api.runs import run_view
+from app.api.shared import create_share_link, list_share_links, revoke_share_link
+from app.api.tracks import hub_of, links_of, own_run
 from app.auth import owner
 from app.catalog import Result
 from app.database import reading, transaction
@@ -23,6 +27,8 @@ from app.errors import problem
 from app.models import TERMINAL_STATES
 from app.schemas import NoQuery, RunPath
 from app.selection import Choice, json_rows
+from app.track_files import FeatureRow
+from app.track_schemas import ShareLinkPath, ShareQuery
 from app.web.submit_pages import speed_of, web
 from app.web.tracks import browser_config, chosen_features
 from app.web.words import duration, run_title, state_said, state_title
@@ -85,8 +91,47 @@ def run_page(run_id: str) -> str:
         shown=[row.text for row in shown],
         locus=request.args.get("locus", ""),
         test=catalog.motif_test(result),
+        elsewhere=elsewhere(run_id, shown),
         **listing,
     )
+
+
+def elsewhere(run_id: str, rows: Sequence[FeatureRow]) -> dict[str, Any] | None:
+    """Addresses that open the drawn features in other browsers; None where nothing can be drawn."""
+    reach = own_run(run_id)
+    features = ",".join(row.text for row in rows) or None
+    try:
+        _, hub = hub_of(reach, features=features)
+    except OptionError:  # nothing is active anywhere
+        return None
+    return links_of(reach, hub, urlencode({"features": features}) if features else "")
+
+
+@web.post("/runs/<run_id>/share")
+def share(run_id: str) -> str:
+    """Make a link that shows the run's tracks to whoever has it, and show it this once."""
+    answer, _, _ = create_share_link(RunPath(run_id=run_id), ShareQuery(title=None))
+    return _links_page(run_id, answer.get_json())
+
+
+@web.get("/runs/<run_id>/links")
+def links_page(run_id: str) -> str:
+    """The links that were given away, to be revoked."""
+    return _links_page(run_id, None)
+
+
+@web.post("/runs/<run_id>/links/<link_id>/revoke")
+def revoke(run_id: str, link_id: str) -> WerkzeugResponse:
+    """Revoke a link."""
+    revoke_share_link(ShareLinkPath(run_id=run_id, link_id=link_id), NoQuery())
+    return redirect(f"/runs/{run_id}/links", HTTPStatus.SEE_OTHER)
+
+
+def _links_page(run_id: str, made: Mapping[str, Any] | None) -> str:
+    listed = list_share_links(RunPath(run_id=run_id), NoQuery())["share_links"]
+    with reading(services().engine) as session:
+        view = run_view(session, runs.get_run(session, run_id, owner()))
+    return render_template("web/links.html", run=view, made=made, links=listed)
 
 
 def feature_list(result: Result, asked: Mapping[str, str], shown: object) -> dict[str, Any]:
@@ -127,13 +172,14 @@ def run_events(run_id: str) -> Response:
     Each event has the name `progress` and the JSON of `progress_view`; the last one of a run
     has the name `end`.
     """
-    _progress(run_id)  # a run that is not there is no stream
+    engine, whose = services().engine, owner()
+    _progress(engine, run_id, whose)  # a run that is not there is no stream
     if not _streams.acquire(blocking=False):
         answer = problem(503, "busy", f"{MAX_STREAMS} pages are followed already; ask again")
         answer.headers["Retry-After"] = "3"
         return answer
     free = _once(_streams.release)
-    answer = Response(_events(run_id, free), content_type="text/event-stream")
+    answer = Response(_events(engine, run_id, whose, free), content_type="text/event-stream")
     # a generator that is never begun is never closed either
     answer.call_on_close(free)
     answer.headers["Cache-Control"] = "no-store"
@@ -141,9 +187,10 @@ def run_events(run_id: str) -> Response:
     return answer
 
 
-def _once(release: Any) -> Any:
+def _once(release: Callable[[], None]) -> Callable[[], None]:
     """A function that calls another one the first time only."""
-    lock, done = threading.Lock(), []
+    lock = threading.Lock()
+    done: list[bool] = []
 
     def call() -> None:
         with lock:
@@ -155,13 +202,16 @@ def _once(release: Any) -> Any:
     return call
 
 
-def _events(run_id: str, free: Any) -> Iterator[str]:
-    """The lines of a stream."""
+def _events(engine: Engine, run_id: str, whose: str, free: Callable[[], None]) -> Iterator[str]:
+    """The lines of a stream; it is read after the request has ended."""
     try:
         yield f"retry: {COMES_BACK_MS}\n\n"
         deadline, said = time.monotonic() + STREAM_SECONDS, ""
         while True:
-            progress = _progress(run_id)
+            try:
+                progress = _progress(engine, run_id, whose)
+            except UnknownNameError:  # deleted; the page is told so when it asks again
+                return
             body = json.dumps(progress)
             name = "end" if progress["ended"] else "progress"
             # a comment shows the server whether anybody still listens
@@ -174,17 +224,16 @@ def _events(run_id: str, free: Any) -> Iterator[str]:
         free()
 
 
-def _progress(run_id: str) -> dict[str, Any]:
-    here = services()
-    with reading(here.engine) as session:
-        view = run_view(session, runs.get_run(session, run_id, owner()))
+def _progress(engine: Engine, run_id: str, whose: str) -> dict[str, Any]:
+    with reading(engine) as session:
+        view = run_view(session, runs.get_run(session, run_id, whose))
     return progress_view(view, None)
 
 
 @web.get("/runs/<run_id>/progress")
 def run_progress(run_id: str) -> dict[str, Any]:
     """The same as one event, for those who ask again and again."""
-    return _progress(run_id)
+    return _progress(services().engine, run_id, owner())
 
 
 def progress_view(view: Mapping[str, Any], rate: float | None) -> dict[str, Any]:

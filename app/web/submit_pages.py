@@ -67,6 +67,27 @@ def _everywhere() -> dict[str, Any]:
     return {"version": VERSION}
 
 
+PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
+    "runs_page": frozenset({"page_token"}),
+    "run_page": frozenset({"features", "locus", "sort", "search", "all", "page"}),
+    "tfs_page": frozenset({"q", "run", "dictionary"}),
+    "tf_page": frozenset({"run", "dictionary", "max_q", "sort", "evidence", "group_by", "page"}),
+    "features_page": frozenset({"dictionary", "feature"}),
+    "random_feature": frozenset({"run"}),
+    "feature_page": frozenset({"run"}),
+}
+"""Parameters of the pages, by the name of the view; a page not named here has none."""
+
+
+@web.before_request
+def _refuse_unknown() -> None:
+    """Refuse what no page knows: a misspelt filter must not look like an answer."""
+    view = (request.endpoint or "").removeprefix("web.")
+    unknown = sorted(set(request.args) - PARAMETERS.get(view, frozenset()))
+    if unknown:
+        raise OptionError(f"there is no parameter {', '.join(name[:40] for name in unknown)}")
+
+
 @web.after_app_request
 def _as_page(answer: WerkzeugResponse) -> WerkzeugResponse:
     """Errors as pages for browsers, and the headers of a page."""
@@ -241,7 +262,6 @@ def _submit_page(given: Mapping[str, str], *, problem: str | None = None) -> str
 def _atlas_taxon(here: Services, dictionary: str) -> str:
     """Motifs that the atlas of a dictionary knows, which are those to look for."""
 
-
     found = atlas_folders(here.cards()).get(dictionary)
     return "" if found is None else str(about(found)["taxon"])
 
@@ -259,20 +279,21 @@ def speed_of(session: Session, dictionary: str, stated: float | None) -> Speed |
         Bases a second of its card.
     """
     rows = session.execute(
-        select(Computation.bases, Computation.finished_at - Computation.started_at)
+        select(Computation.bases, Computation.started_at, Computation.finished_at)
         .where(
             Computation.dictionary_id == dictionary,
             Computation.state == "COMPLETE",
             Computation.started_at.is_not(None),
+            Computation.finished_at.is_not(None),
         )
         .order_by(Computation.finished_at.desc())
         .limit(MEASURED_RUNS)
     ).all()
     # a short record tells of the overhead, not of the rate
     rates = [
-        bases / (seconds - OVERHEAD_SECONDS)
-        for bases, seconds in rows
-        if bases >= 50_000 and seconds > OVERHEAD_SECONDS
+        bases / (end - start - OVERHEAD_SECONDS)
+        for bases, start, end in rows
+        if start and end and bases >= 50_000 and end - start > OVERHEAD_SECONDS
     ]
     if rates:
         count = len(rates)

@@ -121,7 +121,7 @@ def browser_config(
         "showTrackLabels": True,
         "showSVGButton": True,
         "reference": {
-            "id": run_id,
+            "id": title[:40],
             "name": title,
             "twoBitURL": f"{base}/sequence.2bit",
             "chromSizesURL": f"{base}/chrom.sizes",

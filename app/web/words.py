@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-MISSING: Final = "–"
+MISSING: Final = "\N{EN DASH}"
 """What stands for a value that was not measured."""
-
-_SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 STATES: Final[Mapping[str, tuple[str, str]]] = {
     "QUEUED": ("Waiting", "It waits for the worker to be free."),
@@ -27,11 +25,13 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
 EVIDENCE: Final[Mapping[str, str]] = {
     "enriched": "The motif is at least twice as common at the feature's peaks as at silent places "
     "of the same GC content, at q ≤ 0.05.",
-    "centred": "The motif keeps one distance from the peak.",
-    "similar": "The motif of the feature's own peaks looks like this matrix (Tomtom, q ≤ 0.05).",
-    "predictive": "On sequence that discovery did not see, the feature's activation tells windows "
-    "with the motif from those without.",
-    "causal": "Taking the motif away from sequences lowers the feature's activation.",
+    "centred": "Enriched, and the motif keeps its distance from the peak: p ≤ 0.05 after "
+    "correction for all places and widths that were looked at.",
+    "similar": "Enriched, and the motif of the feature's own peaks looks like this matrix: q ≤ "
+    "0.05 over all matrices (Tomtom).",
+    "predictive": "Enriched on sequence that discovery did not see, and there the activation "
+    "tells windows with the motif from those without: p ≤ 0.05.",
+    "causal": "Breaking or adding the motif changes the activation as expected: p ≤ 0.05.",
 }
 """What each kind of evidence says."""
 
@@ -42,12 +42,12 @@ def whole(value: int | float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number with some significant digits; very large and small ones as a power of ten.
+    """A number with some significant digits, very large and small ones with a power of ten.
 
     Examples
     --------
-    >>> figure(0.012345), figure(2.63e-137), figure(1234.5), figure(None)
-    ('0.0123', '2.63 × 10⁻¹³⁷', '1,234', '–')
+    >>> figure(0.012345), figure(2.63e-137), figure(1234.5)
+    ('0.0123', '2.63e-137', '1,234')
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -55,8 +55,8 @@ def figure(value: float | None, digits: int = 3) -> str:
         return "0"
     if not 1e-3 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
-    if abs(value) >= 1000:
+        return f"{mantissa}e{int(exponent)}"
+    if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 
@@ -66,8 +66,8 @@ def percent(value: float | None) -> str:
 
     Examples
     --------
-    >>> percent(0.5), percent(0.00012), percent(None)
-    ('50%', '0.012%', '–')
+    >>> percent(0.5), percent(0.00012), percent(None) == MISSING
+    ('50%', '0.012%', True)
     """
     if value is None or not math.isfinite(value):
         return MISSING

@@ -55,10 +55,25 @@ def test_another_sites_page_may_not_change_anything(
     assert client.get("/healthz", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [("cross-site", 403), ("same-site", 403), ("same-origin", 404), ("none", 404)],
+)
+def test_a_browser_that_says_another_site_asks_is_believed(
+    site: str, status: int, client: FlaskClient
+) -> None:
+    headers = {"Sec-Fetch-Site": site}
+    assert client.delete("/v1/runs/none", headers=headers).status_code == status
+    assert client.post("/runs/none/cancel", headers=headers).status_code == status
+    assert client.get("/healthz", headers=headers).status_code == 200
+
+
 def test_every_answer_has_the_security_headers(client: FlaskClient) -> None:
-    for address in ("/healthz", "/docs", "/nowhere"):
+    for address in ("/healthz", "/docs", "/nowhere", "/"):
         headers = client.get(address).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        # a page's forms have to say that they are ours
+        page = address in {"/docs", "/"}
+        assert headers["Referrer-Policy"] == ("same-origin" if page else "no-referrer")
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert headers["Cache-Control"] == "no-store"

@@ -42,7 +42,7 @@ def test_an_order_by_q_without_a_test_is_that_of_the_atlas(tmp_path: Path) -> No
     known = table.set_column(place, "label_motif_q", pa.array([None, 0.01, 0.001]))
     pq.write_table(known, result.files["features.parquet"])
     page, note = features(result, Choice(sort="q"))
-    assert note == NO_TEST
+    assert note == NO_TEST.format(name="q", column="label_motif_q")
     assert page.table["label_motif_q"].to_pylist() == [0.001, 0.01, None]
     assert features(result, Choice(sort="max"))[1] is None
 

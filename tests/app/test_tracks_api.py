@@ -22,7 +22,7 @@ from app.config import Settings
 from app.database import reading
 from app.storage import LocalStorage
 from app.track_files import FILES
-from tests.app.conftest import FASTA, complete
+from tests.app.conftest import FASTA, complete, new_run
 
 GENES = b"chrA\t2\t18\tG1\t0\t+\t3\t17\t0\t2\t3,4,\t0,12,\n"
 """One transcript of two exons, its intron from base 5 to base 14."""
@@ -433,6 +433,48 @@ def test_ucsc_clients_are_told_what_is_wrong(
     token = share(client, run)["token"]
     answer = client.get(f"/s/{token}/" + path.replace("=G", f"={genome_of(client, token)}"))
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+
+
+def test_a_strand_is_said_in_one_place(client: FlaskClient, run: str) -> None:
+    base = f"/v1/runs/{run}/features"
+    minus = client.get(f"{base}/1_minus/signal.bw").data
+    for same in ("1-/signal.bw", "1/signal.bw?strand=-", "1-/signal.bw?strand=-"):
+        assert client.get(f"{base}/{same}").data == minus, same
+    assert client.get(f"{base}/1/signal.bw").data != minus
+    for path, status in (
+        ("1_minus/signal.bw?strand=%2B", 400),
+        ("1_minus/peaks.bb?strand=%2B", 400),
+        ("4/signal.bw", 404),
+        ("4_minus/peaks.bb", 404),
+        ("x/peaks.bb", 404),
+    ):
+        assert client.get(f"{base}/{path}").status_code == status, path
+    # nothing is left in the cache of what does not exist
+    assert client.get(f"{base}/4/signal.bw").status_code == 404
+
+
+def test_a_run_that_is_not_complete_has_no_tracks(client: FlaskClient) -> None:
+    run_id = client.post("/v1/runs", data=FASTA, content_type="text/plain").get_json()["id"]
+    for path in ("hub.txt", "peaks.bb", "sequence.2bit", "features/1/signal.bw"):
+        answer = client.get(f"/v1/runs/{run_id}/{path}")
+        assert (answer.status_code, answer.get_json()["state"]) == (409, "QUEUED"), path
+    assert client.post(f"/v1/runs/{run_id}/share-links").status_code == 409
+    assert client.get(f"/v1/runs/{run_id}/share-links").get_json() == {"share_links": []}
+
+
+def test_another_owners_run_cannot_be_shared(
+    client: FlaskClient, engine: Engine, storage: LocalStorage, settings: Settings, tmp_path: Path
+) -> None:
+    run_id = new_run(engine, storage, settings, owner="someone else")
+    complete(engine, storage, settings, tmp_path / "results")
+    for method, path in (
+        (client.post, "share-links"),
+        (client.get, "share-links"),
+        (client.delete, "share-links/x"),
+        (client.get, "peaks.bb"),
+        (client.get, "hub.txt"),
+    ):
+        assert method(f"/v1/runs/{run_id}/{path}").status_code == 404, path
 
 
 def test_the_document_has_examples(client: FlaskClient) -> None:

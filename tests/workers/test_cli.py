@@ -320,3 +320,23 @@ def test_questions_and_lists_do_not_load_torch():
     )
     assert "no dictionary of this installation has an atlas" in found.stderr
     assert found.stdout.splitlines()[-1] == "False"
+
+
+def test_own_motifs_stay_with_the_result(place, capsys):
+    own = place / "own.meme"
+    rows = "".join(
+        f"{'0.97 0.01 0.01 0.01' if b == 'A' else '0.01 0.01 0.01 0.97'}\n" for b in "ATATTA"
+    )
+    own.write_text(
+        "MEME version 4\n\nALPHABET= ACGT\n\nMOTIF M1 MYTF\n"
+        f"letter-probability matrix: alength= 4 w= 6 nsites= 20 E= 0\n{rows}"
+    )
+    out = place / "with-own"
+    asked = ["annotate", str(place / "in.fa"), "--out", str(out), "--top", "0"]
+    assert cli.run([*asked, "--motifs-file", str(own)]) == 0
+    assert "motif test (motifs.meme): " in capsys.readouterr().out
+    assert cli.run(["query", str(out), "--tf", "mytf"]) == 0
+    assert "MYTF M1" in capsys.readouterr().out
+    assert cli.run([*asked, "--force"]) == 0  # the file stays, and is not of this result
+    capsys.readouterr()
+    assert cli.run(["query", str(out), "--tf", "mytf"]) == 2

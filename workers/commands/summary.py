@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from annotations.run_motifs import STORED
 from annotations.types import Contig
 
 if TYPE_CHECKING:  # it brings torch, which takes seconds to load
@@ -71,13 +72,13 @@ def print_summary(summary: "Summary", *, as_json: bool) -> None:
     if card.tokenization != "base":
         click.echo(f"resolution: {card.resolution}")
     click.echo(f"{merged.features:,} active feature rows, {merged.peaks:,} top peaks kept")
-    taxon = f"{summary.options.release} {summary.options.taxon}"
+    motifs = motifs_in_words(summary)
     if merged.power.tested:
-        click.echo(f"motif test ({taxon}): {merged.matches:,} matches at q <= 0.05")
-    elif summary.options.taxon is None:
-        click.echo("motif test: none was asked for (--taxon TAXON)")
+        click.echo(f"motif test ({motifs}): {merged.matches:,} matches at q <= 0.05")
+    elif motifs is None:
+        click.echo("motif test: none was asked for (--taxon TAXON or --motifs-file FILE)")
     else:
-        click.echo(f"motif test ({taxon}): underpowered, {merged.power.reason}")
+        click.echo(f"motif test ({motifs}): underpowered, {merged.power.reason}")
         click.echo("labels below come from the dictionary's atlas, where it has one")
     rows = [_row(row) for row in summary.features.slice(0, TOP_ROWS).to_pylist()]
     if rows:
@@ -87,8 +88,16 @@ def print_summary(summary: "Summary", *, as_json: bool) -> None:
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in summary.seconds.items())
     click.echo(f"{parts}; peak memory {summary.peak_memory_bytes / 1e6:,.0f} MB")
     click.echo(f"files in {summary.out}: {', '.join(_short(summary.files))}")
-    if summary.options.taxon is not None:
+    if motifs is not None:
         click.echo(f"next: saetrack query {summary.out} --tf NAME")
+
+
+def motifs_in_words(summary: "Summary") -> str | None:
+    """Which motifs were looked for; None for none."""
+    options = summary.options
+    named = [] if options.taxon is None else [f"{options.release} {options.taxon}"]
+    named += [name for name in summary.files if name.split(".")[0] == STORED]
+    return " and ".join(named) or None
 
 
 def summary_json(summary: "Summary") -> dict[str, Any]:

@@ -41,12 +41,13 @@ class Chromium:
         self.messages: list[str] = []
         self._number = 0
         self._profile = folder / "profile"
-        self._process = subprocess.Popen(
-            [PROGRAM, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "chromium.log").open("wb"),
-        )
+        with (folder / "chromium.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         self._socket = websocket.create_connection(self._tab(), timeout=WAIT_SECONDS)
         for domain in ("Page", "Network", "Runtime", "Log", "DOM"):
             self.send(f"{domain}.enable")
@@ -76,9 +77,7 @@ class Chromium:
     def send(self, method, **parameters):
         """One command, and its result."""
         self._number += 1
-        self._socket.send(
-            json.dumps({"id": self._number, "method": method, "params": parameters})
-        )
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
             message = json.loads(self._socket.recv())
             if message.get("id") == self._number:
