@@ -93,7 +93,9 @@ def export_atlas(cards: Cards, dictionary: DictionaryCard, path: Path) -> None:
                 archive.addfile(member, file)
 
 
-def import_atlas(path: Path, cards: Cards, models: Path, *, force: bool = False) -> Imported:
+def import_atlas(
+    path: Path, cards: Cards, models: Path, *, bundled: Path | None = None, force: bool = False
+) -> Imported:
     """Put an atlas from a file where this installation finds it.
 
     Beside its dictionary, if that is installed with the same weights; else into `models`, with
@@ -107,6 +109,8 @@ def import_atlas(path: Path, cards: Cards, models: Path, *, force: bool = False)
         Of this installation.
     models : Path
         Models folder for a dictionary that is not installed; made where missing.
+    bundled : Path, optional
+        Folder of the models that came with the program, which is never written to.
     force : bool
         Whether to replace an atlas that is there.
 
@@ -126,7 +130,7 @@ def import_atlas(path: Path, cards: Cards, models: Path, *, force: bool = False)
         If it belongs to another dictionary than it says, or a dictionary or model of its id is
         installed with other weights.
     StateError
-        If the dictionary has an atlas already.
+        If the dictionary is a bundled one, or has an atlas already.
     """
     if not path.is_file():
         raise UnknownNameError(f"there is no file {path}")
@@ -145,6 +149,13 @@ def import_atlas(path: Path, cards: Cards, models: Path, *, force: bool = False)
         load_atlas(unpacked, dictionary.sha256)
         home = _home(dictionary, model, cards, models)
         target = home / ATLAS_FOLDER
+        if bundled is not None and home.resolve().is_relative_to(bundled.resolve()):
+            raise StateError(
+                f"dictionary {dictionary.id!r} came with saetrack, and its atlas is part of the "
+                "program: it is not replaced, --force or not. Copy the folder "
+                f"{home.parent} into a models folder of your own, name that alone in "
+                "SAETRACK_MODELS_DIRS, and import again"
+            )
         if target.exists() and not force:
             raise StateError(
                 f"dictionary {dictionary.id!r} has an atlas already, in {target}; give --force to "

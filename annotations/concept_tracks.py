@@ -217,7 +217,7 @@ def read_intervals(
     LimitError
         If the file is larger than `max_bytes`.
     """
-    placement = Placement(contigs)
+    placement = Placement(contigs, what="BED")
     models = read_bed(lines(source, max_bytes=max_bytes, what="BED file"), placement)
     placement.require_match()
     rows = sorted({(row.contig, row.start, row.end, row.strand) for row in models.rows})

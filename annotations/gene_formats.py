@@ -24,7 +24,9 @@ OTHER_CONTIG = "lines on contigs that the sequences do not have"
 class Placement:
     """Finds the sequence a line of an annotation lies on, strictly by name."""
 
-    def __init__(self, contigs: Sequence[Contig]) -> None:
+    def __init__(self, contigs: Sequence[Contig], *, what: str = "annotation") -> None:
+        """Lines on `contigs`; messages speak of `what`, such as "annotation" or "BED"."""
+        self.what = what
         self._contigs = {
             contig.name: (index, contig.length) for index, contig in enumerate(contigs)
         }
@@ -46,7 +48,7 @@ class Placement:
         """
         if start < 0 or start >= end:
             raise CoordinateError(
-                f"annotation line {number}: an interval must start at or after the first base "
+                f"{self.what} line {number}: an interval must start at or after the first base "
                 f"and before its end, got 0-based start {start} and end {end}"
             )
         found = self._contigs.get(name)
@@ -59,8 +61,8 @@ class Placement:
         index, length = found
         if end > length:
             raise CoordinateError(
-                f"annotation line {number}: end {end} is outside {name!r}, which has {length} "
-                "bases; is the annotation of another assembly?"
+                f"{self.what} line {number}: end {end} is outside {name!r}, which has {length} "
+                f"bases; is the {self.what} file of another assembly?"
             )
         return index
 
@@ -84,7 +86,7 @@ class Placement:
         if self.matched:
             return
         if not self.elsewhere:
-            raise FormatError("the annotation file holds no intervals")
+            raise FormatError(f"the {self.what} file holds no intervals")
         expected = list(self._contigs)
         names = f"it names {_some(self.other_names)}, the sequences are named {_some(expected)}"
         hint = "use the same names in both files"
@@ -92,7 +94,7 @@ class Placement:
             name.removeprefix("chr") for name in expected
         }:
             hint = "they differ by the prefix 'chr': add it to one file or remove it from the other"
-        raise FormatError(f"no line of the annotation lies on a sequence: {names}; {hint}")
+        raise FormatError(f"no line of the {self.what} file lies on a sequence: {names}; {hint}")
 
 
 def _some(names: Iterable[str]) -> str:
@@ -100,21 +102,17 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
-def whole_number(text: str, field: str, line: int) -> int:
+def whole_number(text: str, field: str, line: int, what: str = "annotation") -> int:
     """The number in a field; `FormatError` with the line if it is not plain digits."""
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise FormatError(
-            f"annotation line {line}: {field} must be a whole number, got {text[:40]!r}"
-        )
+        raise FormatError(f"{what} line {line}: {field} must be a whole number, got {text[:40]!r}")
     return int(text)
 
 
-def strand_sign(text: str, line: int) -> int:
+def strand_sign(text: str, line: int, what: str = "annotation") -> int:
     """+1, -1 or 0 (unknown); `FormatError` with the line if it is no strand."""
     if text not in _STRANDS:
-        raise FormatError(
-            f"annotation line {line}: strand must be '+', '-' or '.', got {text[:40]!r}"
-        )
+        raise FormatError(f"{what} line {line}: strand must be '+', '-' or '.', got {text[:40]!r}")
     return _STRANDS[text]
 
 
@@ -133,7 +131,7 @@ def read_bed(lines: Iterable[Line], placement: Placement) -> GeneModels:
     FormatError, CoordinateError
         With the number of the first wrong line.
     """
-    models = GeneModels()
+    models, what = GeneModels(), placement.what
     columns = 0
     is_bed12 = False
     for number, text in lines:
@@ -142,29 +140,28 @@ def read_bed(lines: Iterable[Line], placement: Placement) -> GeneModels:
         fields = text.split("\t") if "\t" in text else text.split()
         if len(fields) < 3:
             raise FormatError(
-                f"annotation line {number}: BED has at least 3 columns, got {len(fields)}"
+                f"{what} line {number}: BED has at least 3 columns, got {len(fields)}"
             )
         if not columns:
             columns = len(fields)
             is_bed12 = columns >= 12 and _looks_like_blocks(fields)
         if len(fields) != columns:
             raise FormatError(
-                f"annotation line {number}: {len(fields)} columns where the lines before have "
-                f"{columns}"
+                f"{what} line {number}: {len(fields)} columns where the lines before have {columns}"
             )
         start, end = (
-            whole_number(fields[1], "start", number),
-            whole_number(fields[2], "end", number),
+            whole_number(fields[1], "start", number, what),
+            whole_number(fields[2], "end", number, what),
         )
         contig = placement.find(fields[0], start, end, number)
         if contig is None:
             models.skipped[OTHER_CONTIG] += 1
             continue
         name = fields[3] if columns > 3 and fields[3] != "." else ""
-        strand = strand_sign(fields[5], number) if columns > 5 else 0
+        strand = strand_sign(fields[5], number, what) if columns > 5 else 0
         if is_bed12:
-            exons = _blocks(fields, start, end, number)
-            cds = _thick(fields, exons, start, end, number)
+            exons = _blocks(fields, start, end, number, what)
+            cds = _thick(fields, exons, start, end, number, what)
             models.transcripts.append(Transcript(contig, strand, name, name, exons, cds))
             models.rows.append(Row(contig, start, end, strand, "gene", name, ""))
         else:
@@ -176,13 +173,19 @@ def _looks_like_blocks(fields: Sequence[str]) -> bool:
     return fields[9].isdigit() and all(re.fullmatch(r"[\d,]+", text) for text in fields[10:12])
 
 
-def _blocks(fields: Sequence[str], start: int, end: int, number: int) -> tuple[Interval, ...]:
-    count = whole_number(fields[9], "blockCount", number)
-    sizes = [whole_number(size, "blockSizes", number) for size in fields[10].strip(",").split(",")]
-    starts = [whole_number(low, "blockStarts", number) for low in fields[11].strip(",").split(",")]
+def _blocks(
+    fields: Sequence[str], start: int, end: int, number: int, what: str
+) -> tuple[Interval, ...]:
+    count = whole_number(fields[9], "blockCount", number, what)
+    sizes = [
+        whole_number(size, "blockSizes", number, what) for size in fields[10].strip(",").split(",")
+    ]
+    starts = [
+        whole_number(low, "blockStarts", number, what) for low in fields[11].strip(",").split(",")
+    ]
     if not len(sizes) == len(starts) == count:
         raise FormatError(
-            f"annotation line {number}: blockCount is {count}, with {len(sizes)} blockSizes and "
+            f"{what} line {number}: blockCount is {count}, with {len(sizes)} blockSizes and "
             f"{len(starts)} blockStarts"
         )
     blocks = tuple(
@@ -191,22 +194,27 @@ def _blocks(fields: Sequence[str], start: int, end: int, number: int) -> tuple[I
     ordered = all(before[1] <= after[0] for before, after in pairwise(blocks))
     if not ordered or 0 in sizes or blocks[0][0] != start or blocks[-1][1] != end:
         raise FormatError(
-            f"annotation line {number}: blocks must not be empty or overlap, and must run from "
+            f"{what} line {number}: blocks must not be empty or overlap, and must run from "
             "chromStart to chromEnd"
         )
     return blocks
 
 
 def _thick(
-    fields: Sequence[str], exons: tuple[Interval, ...], start: int, end: int, number: int
+    fields: Sequence[str],
+    exons: tuple[Interval, ...],
+    start: int,
+    end: int,
+    number: int,
+    what: str,
 ) -> tuple[Interval, ...]:
-    first = whole_number(fields[6], "thickStart", number)
-    last = whole_number(fields[7], "thickEnd", number)
+    first = whole_number(fields[6], "thickStart", number, what)
+    last = whole_number(fields[7], "thickEnd", number, what)
     if first == last:
         return ()
     if not start <= first < last <= end:
         raise FormatError(
-            f"annotation line {number}: thickStart and thickEnd must lie inside the interval"
+            f"{what} line {number}: thickStart and thickEnd must lie inside the interval"
         )
     return tuple(
         (max(low, first), min(high, last)) for low, high in exons if low < last and high > first

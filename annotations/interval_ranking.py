@@ -3,6 +3,7 @@
 The score of an interval is the largest activation of a feature row in it, 0 where it is silent.
 A row that marks the intervals scores higher in them than in the background: AUROC, with the
 one-sided Mann-Whitney test (corrected for ties) and BH over all feature rows of the dictionary.
+That test takes intervals: with fewer than `MIN_INTERVALS` on a side no q means anything.
 
 Without a background of the user's, each interval gets places of its own length and nearest GC
 content among random ones that touch no interval, since most features follow GC.
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from annotations.concept_tracks import INTERVALS_SCHEMA
 from annotations.errors import CoordinateError, LimitError, OptionError
-from annotations.evaluation import Counts
+from annotations.evaluation import counts_of
 from annotations.row_entries import row_entries
 from annotations.significance import benjamini_hochberg
 from annotations.tables import check_columns, column
@@ -27,12 +28,19 @@ Ints = NDArray[np.int64]
 
 MAX_INTERVALS: Final = 200_000
 """Foreground and background intervals of one question; the time grows with them."""
+MIN_INTERVALS: Final = 10
+"""Intervals and places of the background that a test takes. The smallest p of 3 against 9 is
+1 / 220, of 10 against 10 it is 5e-6: enough for q = 0.05 among ten thousand feature rows."""
 BACKGROUND_PER_INTERVAL: Final = 3
 """Random places for each interval without a background of the user's."""
 CANDIDATES: Final = 60
 """Random places drawn for each interval, of which those of nearest GC content are taken."""
 
 _N_CODE = 4
+_NO_ROOM: Final = (
+    "there is no room for a background beside the intervals: they cover the sequences or "
+    "are as long as a contig; give a background of your own"
+)
 
 RANKING_SCHEMA: Final = pa.schema(
     [
@@ -49,7 +57,7 @@ RANKING_SCHEMA: Final = pa.schema(
         pa.field("q", pa.float64(), nullable=False),
     ]
 )
-"""One row per feature row that is active anywhere, best AUROC first.
+"""One row per feature row that is active anywhere, lowest q first, then best AUROC.
 
 `active_share` is the share of intervals with an active base; `prevalence`, the share of
 foreground among all intervals, is the AUPRC of a score that knows nothing."""
@@ -99,12 +107,13 @@ def rank_features_for_intervals(
     Returns
     -------
     ranking : Table of RANKING_SCHEMA
-        Sorted by AUROC (largest first), feature, strand (+ first).
+        Sorted by q (smallest first), AUROC (largest first), feature, strand (+ first).
 
     Raises
     ------
     OptionError
-        If there is no interval, or neither a background nor sequences.
+        If there is no interval, the background is the intervals again, or there is neither a
+        background nor sequences.
     CoordinateError
         If an interval lies outside its contig.
     LimitError
@@ -116,6 +125,7 @@ def rank_features_for_intervals(
         raise OptionError("ranking features needs at least one interval on the sequences")
     inside = _places(foreground, lengths)
     if background is not None:
+        check_background(foreground, background)
         outside = _places(background, lengths)
     elif sequences is not None:
         outside = _places(matched_places(foreground, sequences, seed=seed), lengths)
@@ -132,23 +142,85 @@ def rank_features_for_intervals(
     order = np.argsort(start, kind="stable")
     start, end = start[order], np.concatenate([inside.end, outside.end])[order]
     label = order < n
+    silent = _figures(np.zeros(n + m, np.uint16), label)
     rows, figures = [], []
     for entries in row_entries(activations, lengths, n_features):
         score = _maxima(entries.place, entries.code, start, end)
-        counts = _counts(score, label)
-        active = score > 0
         rows.append(entries.row)
-        figures.append(
-            (
-                active[label].mean(),
-                active[~label].mean(),
-                counts.auroc[0],
-                counts.auprc[0],
-                counts.mann_whitney_p[0],
-            )
-        )
+        # with few intervals most feature rows are silent in all of them
+        figures.append(_figures(score, label) if score.any() else silent)
         on_row(entries.row)
     return _ranking(np.array(rows, np.int64), np.array(figures).reshape(-1, 5), n, m, n_features)
+
+
+def check_background(foreground: pa.Table, background: pa.Table) -> None:
+    """Refuse a background that is the intervals themselves.
+
+    Parameters
+    ----------
+    foreground, background : Table of `annotations.concept_tracks.INTERVALS_SCHEMA`
+
+    Raises
+    ------
+    OptionError
+        If both hold the same places, whatever their strands and order.
+    """
+    places = [
+        set(zip(*(table[name].to_pylist() for name in ("contig", "start", "end")), strict=True))
+        for table in (foreground, background)
+    ]
+    if places[0] == places[1]:
+        raise OptionError(
+            "the background holds the same intervals as the file: nothing can tell them apart; "
+            "give other places, or none, and places of equal GC content are drawn"
+        )
+
+
+def check_room(intervals: pa.Table, lengths: Sequence[int]) -> None:
+    """Refuse intervals that leave no gap as long as the shortest of them for a background.
+
+    The bases are not looked at: where a gap is full of N, `matched_places` still refuses.
+
+    Parameters
+    ----------
+    intervals : Table of `annotations.concept_tracks.INTERVALS_SCHEMA`
+    lengths : sequence of int
+        Bases of each contig.
+
+    Raises
+    ------
+    CoordinateError
+        If an interval lies outside its contig.
+    OptionError
+        If there is no such gap.
+    """
+    given = _places(intervals, lengths)
+    # each contig begins and ends like an interval of no length
+    edges = np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))])
+    start = np.concatenate([given.start, edges])
+    end = np.concatenate([given.end, edges])
+    order = np.argsort(start, kind="stable")
+    covered = np.maximum.accumulate(end[order])
+    gaps = start[order][1:] - covered[:-1]
+    if not len(given.start) or gaps.max(initial=0) < (given.end - given.start).min():
+        raise OptionError(_NO_ROOM)
+
+
+def too_few(n: int, m: int) -> str:
+    """What to say where there are too few intervals for a test; empty where there are enough.
+
+    Parameters
+    ----------
+    n, m : int
+        Intervals, and places of the background.
+    """
+    if n >= MIN_INTERVALS and m >= MIN_INTERVALS:
+        return ""
+    return (
+        f"too few for a test: {n} {'interval' if n == 1 else 'intervals'} against {m} of the "
+        f"background, where {MIN_INTERVALS} of each are needed for q to mean anything; the order "
+        "is a hint at most"
+    )
 
 
 def matched_places(
@@ -209,10 +281,7 @@ def matched_places(
     rank = np.arange(len(which)) - np.searchsorted(which, which)
     chosen = rank < per_interval
     if not chosen.any():
-        raise OptionError(
-            "there is no room for a background beside the intervals: they cover the sequences or "
-            "are as long as a contig; give a background of your own"
-        )
+        raise OptionError(_NO_ROOM)
     start, end = start[chosen], end[chosen]
     contig = np.searchsorted(offsets, start, side="right") - 1
     return pa.table(
@@ -247,12 +316,16 @@ def _maxima(place: Ints, code: NDArray[np.uint16], start: Ints, end: Ints) -> ND
     return np.where(low < high, best[::2], np.uint16(0))
 
 
-def _counts(score: NDArray[np.uint16], label: NDArray[np.bool_]) -> Counts:
-    """How often each score occurs: there are few, so they are counted, not sorted."""
-    found = np.bincount(2 * score.astype(np.int64) + label, minlength=2 * int(score.max()) + 2)
-    found = found.reshape(-1, 2)[::-1]
-    cells = found[found.any(axis=1)].astype(np.float64)
-    return Counts(cells[None, :, 1], cells.sum(axis=1))
+def _figures(score: NDArray[np.uint16], label: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Share of active intervals and background, AUROC, AUPRC and p."""
+    counts = counts_of(score, label)
+    active = score > 0
+    figures = (counts.auroc, counts.auprc, counts.mann_whitney_p)
+    return (
+        float(active[label].mean()),
+        float(active[~label].mean()),
+        *(float(values[0]) for values in figures),
+    )
 
 
 def _running(true: NDArray[np.bool_]) -> Ints:
@@ -271,7 +344,7 @@ def _running_depth(given: _Places, length: int, unknown: NDArray[np.bool_]) -> I
 def _ranking(row: Ints, figures: NDArray[np.float64], n: int, m: int, n_features: int) -> pa.Table:
     share, background_share, auroc, auprc, p = figures.T
     q = benjamini_hochberg(p, 2 * n_features)
-    order = np.lexsort((row, -auroc))
+    order = np.lexsort((row, -auroc, q))
     columns = [
         (row // 2).astype(np.uint32),
         (1 - 2 * (row % 2)).astype(np.int8),

@@ -110,6 +110,26 @@ def resolve_tf(catalogue: MotifCatalogue, text: str) -> TfResolution:
     raise UnknownNameError(_unknown(catalogue, query))
 
 
+def find_matrix(catalogue: MotifCatalogue, text: str) -> Motif:
+    """The matrix of an id; without its version, in the one that the catalogue holds.
+
+    Parameters
+    ----------
+    catalogue : MotifCatalogue
+    text : str
+        Such as ``MA0363.3`` or ``ma0363``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none; names the version that is held where another is asked for.
+    """
+    found = _by_matrix_id(catalogue, text.strip()).places
+    if not found:
+        raise UnknownNameError(f"no matrix {_shown(text)} in {catalogue.title}")
+    return catalogue.motifs[found[0]]
+
+
 class _Found(NamedTuple):
     places: tuple[int, ...] = ()
     note: str = ""

@@ -62,7 +62,7 @@ def read_motif_file(source: BinaryIO | Path, name: str | None = None) -> MotifFi
     if len(content) > MAX_BYTES:
         raise LimitError(f"a file of motifs may have {MAX_BYTES} bytes; send fewer motifs")
     found = MotifFile(content, name or "")
-    user_motifs.read_motifs(io.BytesIO(content), found.stored_as)
+    user_motifs.read_motifs(io.BytesIO(content), PurePath(found.name).name[:80] or found.stored_as)
     return found
 
 

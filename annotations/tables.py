@@ -130,7 +130,7 @@ def with_contig_names(table: pa.Table, names: Sequence[str]) -> pa.Table:
 def write_tsv(table: pa.Table, target: Path | TextIO) -> None:
     r"""Write a table as tab-separated text with a header line.
 
-    Nulls are empty fields (so are empty strings), `strand` is ``+``, ``-`` or ``.`` (0),
+    Nulls are empty fields (so are empty strings), `strand`, like `motif_strand`, is ``+``, ``-`` or ``.`` (0),
     floats have six significant digits, booleans are ``true`` and ``false``. A tab or a line
     end inside a string is replaced by one space each, so that every line has every field.
 
@@ -202,7 +202,7 @@ def text_of(values: pa.ChunkedArray, *, name: str = "") -> pa.ChunkedArray:
     values : ChunkedArray
         Numbers, booleans, strings, dates or times.
     name : str
-        Name of the column; ``strand`` makes signs of an int8 column.
+        Name of the column; one that ends in ``strand`` makes signs of an int8 column.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def text_of(values: pa.ChunkedArray, *, name: str = "") -> pa.ChunkedArray:
     """
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if name == "strand" and pa.types.is_int8(values.type):
+    if name.endswith("strand") and pa.types.is_int8(values.type):
         forward, reverse = pc.greater(values, 0), pc.less(values, 0)
         text = pc.if_else(forward, "+", pc.if_else(reverse, "-", "."))
     elif pa.types.is_floating(values.type):

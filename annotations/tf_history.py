@@ -62,15 +62,9 @@ def known_by_id() -> Mapping[str, Mapping[str, KnownMatrix]]:
 
 def elsewhere(catalogue: MotifCatalogue, query: str) -> str:
     """Where else a name is known, as a sentence; empty if nowhere."""
-    key = query.casefold()
     everywhere = _everywhere()
-    keys = {
-        key,
-        loose_name(key),
-        *("::".join(sides(key, s)) for s in DIMER_SEPARATORS if s in key),
-    }
     places: dict[str, set[str]] = defaultdict(set)
-    for key in keys:
+    for key in _keys(query):
         for taxon, releases in everywhere.get(key, {}).items():
             places[taxon] |= releases - (
                 {catalogue.release} if taxon == catalogue.taxon else frozenset()
@@ -78,6 +72,26 @@ def elsewhere(catalogue: MotifCatalogue, query: str) -> str:
     if not any(places.values()):
         return ""
     return f"it is known in {where(places)}; "
+
+
+def taxa_of(query: str) -> list[str]:
+    """Taxonomic groups that know a name in their latest release, sorted."""
+    everywhere = _everywhere()
+    return sorted(
+        {
+            taxon
+            for key in _keys(query.strip())
+            for taxon, releases in everywhere.get(key, {}).items()
+            if RELEASES[0] in releases
+        }
+    )
+
+
+def _keys(query: str) -> set[str]:
+    """Forms of a name to look it up by."""
+    key = query.casefold()
+    dimers = ("::".join(sides(key, s)) for s in DIMER_SEPARATORS if s in key)
+    return {key, loose_name(key), *dimers}
 
 
 def where(places: Mapping[str, Iterable[str]]) -> str:

@@ -36,3 +36,14 @@ class Contig(NamedTuple):
 def strand_symbol(sign: int) -> Strand:
     """`+` for +1 and `-` for -1."""
     return "+" if sign > 0 else "-"
+
+
+def counted(n: int, word: str) -> str:
+    """A number and what is counted, in the plural where it is not one.
+
+    Examples
+    --------
+    >>> counted(1, "contig"), counted(20_000, "contig")
+    ('1 contig', '20,000 contigs')
+    """
+    return f"{n:,} {word}{'' if n == 1 else 's'}"

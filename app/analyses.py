@@ -20,7 +20,12 @@ from sqlalchemy.orm import Session, defer, load_only
 from annotations.causal_sites import CausalOptions
 from annotations.concept_tracks import read_intervals
 from annotations.errors import LimitError, OptionError, StateError, UnknownNameError
-from annotations.interval_ranking import BACKGROUND_PER_INTERVAL, MAX_INTERVALS
+from annotations.interval_ranking import (
+    BACKGROUND_PER_INTERVAL,
+    MAX_INTERVALS,
+    check_background,
+    check_room,
+)
 from annotations.motif_catalogue import Motif
 from annotations.types import STRAND_SIGNS, Contig, Strand
 from app.answers import Source, resolve
@@ -190,6 +195,8 @@ def read_bed_inputs(
         If a file is malformed, or no line of it lies on the run's contigs.
     LimitError
         If there are too many intervals.
+    OptionError
+        If the background is the intervals again, or none is given and there is no room for one.
     """
     contigs = [
         Contig(name, length, "") for name, length in zip(result.names, result.lengths, strict=True)
@@ -206,6 +213,10 @@ def read_bed_inputs(
     found = sum(table.num_rows for table in tables.values())
     if found > most:
         raise LimitError(f"there are {found} intervals and may be {most}; give fewer")
+    if background is None:
+        check_room(tables["foreground.parquet"], result.lengths)
+    else:
+        check_background(tables["foreground.parquet"], tables["background.parquet"])
     return tables
 
 

@@ -20,12 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from annotations.errors import OptionError, StateError
+from annotations.cards import Cards
+from annotations.errors import AmbiguousNameError, OptionError, StateError, UnknownNameError
 from annotations.jaspar import MotifCatalogue, TfResolution, load_motifs, resolve_tf
 from annotations.run_motifs import catalogue_of
 from annotations.tables import write_tsv
+from annotations.tf_history import taxa_of
 from app import catalog
-from app.atlases import IndexedAtlas, open_atlas
+from app.atlases import IndexedAtlas, about, atlas_folders, open_atlas
 from app.catalog import Result
 from app.selection import (
     Choice,
@@ -57,6 +59,8 @@ class Source:
     """Of the dictionary, if it has one."""
     result: Result | None = None
     """Of a run of the dictionary."""
+    cards: Cards | None = None
+    """Of the installation, where an atlas alone is asked: to say which other to ask."""
 
     @classmethod
     def of_result(cls, result: Result) -> "Source":
@@ -112,6 +116,10 @@ def resolve(source: Source, tf: str, *, taxon: str | None, release: str | None) 
     StateError
         If the source knows no motifs.
     """
+    if not tf.strip():
+        raise OptionError(
+            "name a factor: a name such as REB1, a matrix id, a UniProt accession or a family"
+        )
     known = _catalogue(source)
     for name, asked, has in (
         ("taxon", taxon, known.taxon),
@@ -123,7 +131,33 @@ def resolve(source: Source, tf: str, *, taxon: str | None, release: str | None) 
                 f"{known.release} {known.taxon}; leave {name} out, or annotate sequences with "
                 f"{name}={asked[:40]}"
             )
-    return resolve_tf(known, tf)
+    try:
+        return resolve_tf(known, tf)
+    except AmbiguousNameError:
+        raise
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error}{_where_to_ask(source, known, tf)}") from None
+
+
+def _where_to_ask(source: Source, known: MotifCatalogue, tf: str) -> str:
+    """How to come to an answer about a factor of other taxonomic groups; empty for none."""
+    if source.cards is None:
+        return ""
+    covering: dict[str, str] = {}
+    for found in atlas_folders(source.cards).values():
+        covering.setdefault(str(about(found)["taxon"]), found.card.id)
+    said = ""
+    for taxon in taxa_of(tf):
+        if taxon == known.taxon:
+            continue
+        if taxon in covering:
+            said += f". Dictionary {covering[taxon]!r} has an atlas of {taxon}: name it"
+        else:
+            said += (
+                f". No installed atlas covers {taxon}; `saetrack annotate --taxon {taxon}` makes a "
+                "result that does"
+            )
+    return said
 
 
 def _catalogue(source: Source) -> MotifCatalogue:
@@ -222,11 +256,6 @@ def tf_features(
             "atlas_features": known_rows,
         },
     )
-
-
-def _knows(atlas: IndexedAtlas, named: TfResolution) -> bool:
-    """Whether an atlas is one of the motifs that a name was looked for in."""
-    return (atlas.atlas.taxon, atlas.atlas.release) == (named.taxon, named.release)
 
 
 def resolution_json(

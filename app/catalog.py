@@ -56,6 +56,16 @@ SEARCHED = ("label", "match_motif_name", "match_cluster", "label_motif_name", "l
 """Columns of the feature table that a search looks into."""
 
 
+STRAND_ENDINGS: Mapping[str, Strand] = {
+    "_minus": "-",
+    "_plus": "+",
+    "-": "-",
+    "+": "+",
+    " ": "+",
+}
+"""How the name of a feature ends that is of one strand; a plus in a query string is a space."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """Result files of a computation, and how one run names its contigs."""
@@ -109,6 +119,55 @@ def parse_feature(text: str, n_features: int) -> int:
         f"there is no feature {text[:20]!r}: features of this dictionary are numbered 0 to "
         f"{n_features - 1}"
     )
+
+
+def parse_feature_row(text: str, n_features: int) -> tuple[int, Strand | None]:
+    """A feature as people and addresses name it, with its strand or without.
+
+    Parameters
+    ----------
+    text : str
+        ``374``, ``374-``, ``374+`` (in a query string the plus arrives as a space),
+        ``374_minus`` or ``374_plus``.
+    n_features : int
+        Features of the dictionary.
+
+    Returns
+    -------
+    feature : int
+    strand : {"+", "-"} or None
+        None where none is named.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is not a feature of the dictionary.
+
+    Examples
+    --------
+    >>> parse_feature_row("374-", 500), parse_feature_row("374_plus", 500)
+    ((374, '-'), (374, '+'))
+    """
+    for ending, strand in STRAND_ENDINGS.items():
+        if text.endswith(ending):
+            return parse_feature(text.removesuffix(ending), n_features), strand
+    return parse_feature(text, n_features), None
+
+
+def one_strand(named: Strand | None, asked: Strand | None) -> Strand | None:
+    """The strand that a feature's name and a parameter ask for; None for both strands.
+
+    Raises
+    ------
+    OptionError
+        If they ask for different ones.
+    """
+    if named is not None and asked is not None and named != asked:
+        raise OptionError(
+            f"the feature is named on strand {named}, and the strand asked for is {asked}; leave "
+            "one of them out"
+        )
+    return asked if named is None else named
 
 
 def features(
@@ -178,8 +237,8 @@ def _found(table: pa.Table, search: str) -> pa.ChunkedArray:
     return found
 
 
-def feature(result: Result, index: int) -> dict[str, Any]:
-    """All that is known of one feature: its rows on both strands, top peaks and matches.
+def feature(result: Result, index: int, strand: Strand | None = None) -> dict[str, Any]:
+    """All that is known of one feature: its rows on each strand, top peaks and matches.
 
     Parameters
     ----------
@@ -187,6 +246,8 @@ def feature(result: Result, index: int) -> dict[str, Any]:
         The files.
     index : int
         As from `parse_feature`.
+    strand : {"+", "-"}, optional
+        Only this one.
 
     Returns
     -------
@@ -195,6 +256,8 @@ def feature(result: Result, index: int) -> dict[str, Any]:
         above its gate; `strands`, `peaks`, `matches`.
     """
     own = pc.field("feature") == index
+    if strand is not None:
+        own &= pc.field("strand") == STRAND_SIGNS[strand]
     strands = result.table("features", filters=own)
     peaks = result.table("peaks", filters=own).sort_by([("value", "descending")])
     matches = result.table("matches", filters=own).sort_by([("q", "ascending"), ("p", "ascending")])

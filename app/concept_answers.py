@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from annotations.errors import StateError, UnknownNameError
-from app.answers import Listing, Source, baselines_of, beside, ranked
+from annotations.interval_ranking import too_few
+from app.answers import NEAREST, Listing, Source, baselines_of, beside, ranked
 from app.selection import Choice, choose_concepts, choose_ranking, json_rows
 
 
@@ -73,8 +75,14 @@ def concept_features(
         If the source has no such concept; near names are told.
     OptionError
         As `choose_concepts`.
+    StateError
+        If neither the run nor an atlas knows concepts.
     """
     origin, table, note = _concept_table(source)
+    if not table.num_rows:
+        raise StateError(note)
+    if choice.max_q is not None and choice.max_q >= 1:
+        choice = replace(choice, max_q=None)  # no limit: unknown values, too
     known = {text.casefold(): text for text in pc.unique(table["concept"]).to_pylist()}
     concept = known.get(name.casefold())
     if concept is None:
@@ -88,6 +96,12 @@ def concept_features(
         among = among[pc.equal(own, orientation).to_numpy()]
     group_of = None if source.atlas is None else source.atlas.group_of
     page = choose_concepts(table, choice, among=among, group_of=group_of)
+    nearest = pa.table({})
+    if not page.total:
+        loose = Choice(sort=choice.sort, strand=choice.strand, limit=NEAREST)
+        nearest = beside(choose_concepts(table, loose, among=among), source, origin).table
+    if choice.max_q is None:
+        note += "; rows are shown whatever their q: those without a low one are no answer"
     return Listing(
         "features",
         ranked(beside(page, source, origin), choice),
@@ -100,6 +114,7 @@ def concept_features(
             "atlas": None if source.atlas is None else source.atlas.brief(),
             "max_q": choice.max_q,
             "baselines": [] if source.atlas is None else baselines_of(source.atlas, [concept]),
+            "nearest": json_rows(nearest),
         },
     )
 
@@ -125,9 +140,23 @@ def interval_features(source: Source, ranking: pa.Table, choice: Choice) -> List
             "dictionary": source.dictionary,
             "source": "run",
             "tested": ranking.num_rows,
+            "note": ranking_note(ranking),
             "max_q": choice.max_q,
         },
     )
+
+
+def ranking_note(ranking: pa.Table) -> str:
+    """What a reader of a ranking must know of its size; empty where it is large enough.
+
+    Parameters
+    ----------
+    ranking : Table of `annotations.interval_ranking.RANKING_SCHEMA`
+    """
+    if not ranking.num_rows:
+        return ""
+    n, m = (ranking[name][0].as_py() for name in ("intervals", "background_intervals"))
+    return too_few(n, m)
 
 
 def _concept_table(source: Source) -> tuple[str, pa.Table, str]:
@@ -142,6 +171,14 @@ def _concept_table(source: Source) -> tuple[str, pa.Table, str]:
             "again with genes"
         )
     genome = source.atlas.atlas.about.genome
+    if not source.atlas.concepts.table.num_rows:
+        lacking = (
+            f"the atlas has no concepts: {genome} was read without a gene annotation"
+            if source.result is None
+            else "this run has no gene annotation, and the atlas no concepts; submit the "
+            "sequences again with genes"
+        )
+        return "atlas", source.atlas.concepts.table, lacking
     return (
         "atlas",
         source.atlas.concepts.table,

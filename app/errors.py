@@ -55,6 +55,17 @@ HTTP_DETAILS = {
 """What to say where the framework has only a standard sentence."""
 
 
+SAID = {
+    "extra_forbidden": "there is no such parameter",
+    "missing": "is missing",
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "json_invalid": "must be a JSON object",
+}
+"""What to say where the checker of parameters speaks of its own things, by its name of the case."""
+
+
 class RunStateError(StateError):
     """A run is not in the state that a request needs; tells the state."""
 
@@ -104,10 +115,8 @@ def validation_problem(error: ValidationError) -> Response:
     places = [
         {
             "location": ".".join(map(str, item["loc"])) or "request",
-            "message": "there is no such parameter"
-            if item["type"] == "extra_forbidden"
             # the library's sentences begin so, and would be about "input"
-            else item["msg"].replace("Input should be", "must be"),
+            "message": SAID.get(item["type"], item["msg"].replace("Input should be", "must be")),
         }
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]

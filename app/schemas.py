@@ -56,10 +56,13 @@ class RunPath(Strict):
     run_id: str = Field(description="Id of the run.", max_length=64)
 
 
+FEATURE_IN_PATH = "Index of the feature, from 0; with a sign, such as 374-, of that strand alone."
+
+
 class FeaturePath(RunPath):
     """A feature of a run in an address."""
 
-    feature: str = Field(description="Index of the feature, from 0.", max_length=20)
+    feature: str = Field(description=FEATURE_IN_PATH, max_length=20)
 
 
 class TfPath(RunPath):
@@ -236,7 +239,7 @@ class DictionaryPath(Strict):
 class DictionaryFeaturePath(DictionaryPath):
     """A feature of a dictionary in an address."""
 
-    feature: str = Field(description="Index of the feature, from 0.", max_length=20)
+    feature: str = Field(description=FEATURE_IN_PATH, max_length=20)
 
 
 class DictionaryFeatureQuery(Strict):
@@ -251,7 +254,9 @@ class DictionaryFeatureQuery(Strict):
 class LogoQuery(Strict):
     """Which strand's logo."""
 
-    strand: StrandSymbol = Field("+", description="Strand that the feature was read on.")
+    strand: StrandSymbol | None = Field(
+        None, description="Strand that the feature was read on; `+` if the feature names none."
+    )
 
 
 class MotifPath(Strict):
@@ -287,8 +292,11 @@ class ConceptFeaturesQuery(ChoiceQuery, AskedQuery):
     orientation: Literal["same", "opposite", "either"] | None = Field(
         None, description="Sense of the intervals against the pass; all by default."
     )
-    max_q: float | None = Field(
-        None, ge=0, le=1, description="Only rows whose enrichment has q at most this."
+    max_q: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Only rows whose enrichment has q at most this; 1 for all, unknown q too.",
     )
     sort: ConceptSort = Field(
         "f1", description="`q` and `feature` go up, the others down; unknown values come last."
@@ -308,7 +316,9 @@ class CausalTestBody(Strict):
     """Which motif is to be tested, on which sequences."""
 
     run: str = Field(max_length=64, description="A complete run of the dictionary.")
-    strand: Literal["+", "-"] = Field(description="The pass on which the feature is read.")
+    strand: Literal["+", "-"] | None = Field(
+        None, description="The pass on which the feature is read, where its name has no sign."
+    )
     tf: str | None = Field(
         None, max_length=100, description="Name, alias, UniProt accession, matrix id or family."
     )
@@ -622,6 +632,7 @@ class ConceptFeatures(BaseModel):
     atlas: dict[str, Any] | None
     max_q: float | None
     baselines: list[dict[str, Any]]
+    nearest: list[Row] = Field(description="The best rows beside an empty answer.")
     features: list[Row]
     total: int
     next_page_token: str | None

@@ -112,11 +112,8 @@ def parse_row(text: str, n_features: int) -> FeatureRow:
     >>> parse_row("374_minus", 500), parse_row("7", 500).text, parse_row("7 ", 500).text
     (FeatureRow(feature=374, strand='-'), '7', '7+')
     """
-    endings: dict[str, Strand] = {"_minus": "-", "_plus": "+", "-": "-", "+": "+", " ": "+"}
-    for ending, strand in endings.items():
-        if text.endswith(ending):
-            return FeatureRow(catalog.parse_feature(text.removesuffix(ending), n_features), strand)
-    return FeatureRow(catalog.parse_feature(text, n_features), "either")
+    feature, strand = catalog.parse_feature_row(text, n_features)
+    return FeatureRow(feature, strand or "either")
 
 
 def parse_rows(text: str, n_features: int) -> list[FeatureRow]:

@@ -48,11 +48,11 @@ def test_the_reference_is_the_same_model():
 @pytest.mark.parametrize(
     ("config", "shrink", "forms"),
     [
-        ("hyenadna-tiny", ("--width", "16"), {"served", "naive", "reference"}),
+        ("hyenadna-tiny", ("--width", "16"), {"served", "every_base", "naive", "reference"}),
         (
             "evo2_7b_262k",
             ("--width", "128", "--layers", "4", "--dtype", "float32"),
-            {"served", "naive"},
+            {"served", "every_base", "naive"},
         ),
     ],
 )

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from annotations.causal_sites import CausalOptions, Genome
+from annotations.errors import SaetrackError
 from annotations.interval_ranking import rank_features_for_intervals
 from annotations.motif_catalogue import Motif
 from annotations.significance import SIGNIFICANT_Q
@@ -26,6 +27,7 @@ from app.analysis_leases import (
     give_back_analysis,
     renew_analysis,
 )
+from app.concept_answers import ranking_note
 from app.database import transaction
 from app.selection import json_rows
 from app.storage import StoredFile
@@ -140,6 +142,7 @@ class AnalysisRunner:
             "tested": ranking.num_rows,
             "significant_q": SIGNIFICANT_Q,
             "significant": int((q <= SIGNIFICANT_Q).sum()),
+            "note": ranking_note(ranking),
             "features": json_rows(ranking.slice(0, int(asked["limit"]))),
         }
 
@@ -149,8 +152,12 @@ class AnalysisRunner:
 
     def _fail(self, claimed: ClaimedAnalysis, error: Exception) -> None:
         """Record an error."""
-        log.error("analysis %s failed, attempt %s", claimed.id, claimed.attempt, exc_info=error)
         answer = self._shards.verdict(error)
+        if isinstance(error, SaetrackError) and answer.state == "EXECUTOR_ERROR":
+            # what was asked cannot be answered: nothing here is broken
+            log.info("analysis %s cannot be answered: %s", claimed.id, answer.message)
+        else:
+            log.error("analysis %s failed, attempt %s", claimed.id, claimed.attempt, exc_info=error)
         with transaction(self._engine) as session:
             fail_analysis(
                 session,

@@ -19,13 +19,19 @@ import torch
 
 from annotations.atlas import load_atlas
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256, find_cards
-from annotations.errors import FormatError, LimitError, OptionError, UnknownNameError
+from annotations.errors import (
+    FormatError,
+    LimitError,
+    OptionError,
+    StorageError,
+    UnknownNameError,
+)
 from annotations.genes import read_genes, skipped_entries
 from annotations.genome_folder import open_genome, read_genome
 from annotations.options import RESULT_SCHEMA, RunOptions, Strands, held_out_contigs
-from annotations.provenance import peak_memory_bytes
+from annotations.provenance import peak_memory_bytes, read_provenance
 from annotations.ranking import active_features
-from annotations.run_motifs import read_motif_file
+from annotations.run_motifs import STORED, read_motif_file
 from annotations.sequences import Record, contigs, read_sequences, write_fasta
 from annotations.tracks import MAX_TRACK_CONTIGS, write_genes_bed
 from annotations.types import Contig
@@ -405,17 +411,34 @@ def _beside(out: Path) -> Iterator[Path]:
 def _move_into(source: Path, out: Path) -> list[str]:
     """Move the files of a finished result to their folder; returns their names, sorted.
 
-    Signals of an earlier result there are deleted: they may be of another sequence.
+    What an earlier result there has besides is deleted: it may be of another sequence.
     """
     names = sorted(
         path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()
     )
     if not names:
         raise FormatError("the result has no files")
-    for earlier in (out / SIGNAL_FOLDER).glob("f[0-9]*.bw"):
+    for earlier in _earlier(out):
         earlier.unlink()
     for name in names:
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (source / name).replace(target)
     return names
+
+
+def _earlier(out: Path) -> list[Path]:
+    """Files of an earlier result that not every result has; a user's own files are not among them.
+
+    Motifs are told by the digest that the earlier provenance holds.
+    """
+    found = list((out / SIGNAL_FOLDER).glob("f[0-9]*.bw"))
+    provenance = out / "provenance.json"
+    if not provenance.is_file():
+        return found
+    found += [path for path in (out / "genes.bed",) if path.is_file()]
+    try:
+        wanted = (read_provenance(provenance).get("motif_test") or {}).get("user_sha256")
+    except StorageError:
+        return found  # cut or altered: it does not say what is its own
+    return found + [path for path in out.glob(f"{STORED}.*") if file_sha256(path) == wanted]

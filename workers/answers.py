@@ -14,7 +14,6 @@ from annotations.options import RunOptions
 from annotations.provenance import read_provenance
 from annotations.run_motifs import STORED, read_motif_file
 from annotations.sequences import contigs, encode_bases, read_sequences
-from annotations.types import STRAND_SIGNS, Strand
 from app.answers import Source
 from app.atlases import find_atlas, open_atlas
 from app.catalog import Result
@@ -60,7 +59,7 @@ def open_source(folder: Path | None, dictionary: str | None) -> Source:
 def _atlas_source(cards: Cards, dictionary: str | None, settings: Settings) -> Source:
     found = find_atlas(cards, dictionary, bundled=settings.bundled_models)
     atlas = open_atlas(found.folder, found.card.sha256)
-    return Source(dictionary=found.card.id, n_features=found.card.d_sae, atlas=atlas)
+    return Source(dictionary=found.card.id, n_features=found.card.d_sae, atlas=atlas, cards=cards)
 
 
 def open_result(folder: Path, cards: Cards | None = None) -> Result:
@@ -172,17 +171,3 @@ def rank_for_bed(
         int(cast(Mapping[str, Any], record["dictionary"])["d_sae"]),
         sequences=codes,
     )
-
-
-def parse_feature_row(text: str) -> tuple[str, Strand | None]:
-    """A feature as people write it, and its strand.
-
-    Examples
-    --------
-    >>> parse_feature_row("374-"), parse_feature_row("374")
-    (('374', '-'), ('374', None))
-    """
-    for sign in STRAND_SIGNS:
-        if text.endswith(sign):
-            return text.removesuffix(sign), sign
-    return text, None

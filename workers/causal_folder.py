@@ -13,8 +13,8 @@ from annotations.errors import FormatError, UnknownNameError, WeightsError
 from annotations.sequences import encode_bases, read_sequences, refget_digest
 from annotations.types import STRAND_SIGNS, Contig, Strand
 from app.analyses import choose_motif
-from app.catalog import parse_feature
-from workers.answers import open_result, parse_feature_row
+from app.catalog import parse_feature_row
+from workers.answers import open_result
 from workers.causal import CausalResult, causal_test
 from workers.commands.places import result_file, settings_from_environment
 from workers.device import choose_device
@@ -47,13 +47,13 @@ def parse_row(text: str, n_features: int) -> tuple[int, Strand]:
     >>> parse_row("374-", 4096)
     (374, '-')
     """
-    feature, strand = parse_feature_row(text)
+    feature, strand = parse_feature_row(text, n_features)
     if strand is None:
         raise UnknownNameError(
             f"a feature row is a feature and the strand it is read on, such as 374- or 374+, got "
             f"{text[:20]!r}"
         )
-    return parse_feature(feature, n_features), strand
+    return feature, strand
 
 
 def causal_of_folder(

@@ -183,7 +183,8 @@ def convert_hyenadna(
         config = HyenaDnaConfig(**values)
     except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"{folder / 'config.json'} does not hold the sizes of a HyenaDNA: {error}"
+            f"{folder / 'config.json'} does not hold the sizes of a HyenaDNA: needed are d_model, "
+            f"n_layer and max_seq_len, got {values or 'none of them'}; give the whole -hf folder"
         ) from error
     weights = folder / MODEL_WEIGHTS
     if not weights.is_file():
@@ -222,8 +223,8 @@ def _check_shapes(
     unknown = sorted(tensors.keys() - shapes.keys())
     if wrong or missing or unknown:
         raise WeightsError(
-            f"{what}: missing {_listed(missing)}; unknown {_listed(unknown)}; no tensors "
-            f"{_listed(wrong)}; name the right release, or fetch the file again"
+            f"{what}: missing {_listed(missing)}; unknown {_listed(unknown)}; not a tensor: "
+            f"{_listed(wrong)}; name the right release with --release, or fetch the file again"
         )
     for key, shape in shapes.items():
         if tuple(tensors[key].shape) != shape:

@@ -25,9 +25,10 @@ from annotations.cards import (
     find_cards,
     write_card,
 )
-from annotations.errors import StateError, WeightsError
+from annotations.errors import StateError, UnknownNameError, WeightsError
 from workers.canary import CANARY_SEQUENCE, write_model_canary
 from workers.checkpoints import Progress, check_room, write_safetensors
+from workers.known_models import known_release
 from workers.language_models.loading import load_language_model
 from workers.language_models.tensor_file import TensorFile
 from workers.registry import open_dictionary, write_canary
@@ -189,6 +190,11 @@ def with_root(roots: Sequence[Path], into: Path) -> list[Path]:
 def find_model(roots: Sequence[Path], model_id: str) -> tuple[ModelCard, Path]:
     """Card and folder of a model; UnknownNameError if no models folder has it."""
     cards = find_cards(roots)
+    if model_id not in cards.models and known_release(model_id):
+        raise UnknownNameError(
+            f"model {model_id!r} is known but not installed here; convert it first: `saetrack "
+            f"models show {model_id}` says what to fetch and what to type"
+        )
     card = cards.model(model_id)
     return card, cards.folder(card)
 

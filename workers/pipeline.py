@@ -50,8 +50,10 @@ class WindowEncoder(Protocol):
     def dictionary(self) -> DictionaryCard:
         """Card of the dictionary; its `stride` and `context` make the window grid."""
 
-    def activations_of(self, codes: NDArray[np.uint8]) -> SparseWindows:
-        """Active features at every base of windows of codes, shape [batch, length]."""
+    def activations_of(
+        self, codes: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None
+    ) -> SparseWindows:
+        """Active features of windows of codes at the bases wanted, both shape [batch, length]."""
 
 
 class Window(NamedTuple):
@@ -284,7 +286,7 @@ def encode_windows(
     group : sequence of Window
         The windows of a batch.
     rows : SparseWindows
-        Their active features; `window` indexes `group`.
+        Their active features at the bases of their cells; `window` indexes `group`.
     """
     at = 0
     while at < len(windows):
@@ -293,8 +295,11 @@ def encode_windows(
         for row, window in enumerate(group):
             bases = codes_of(window)
             codes[row, : len(bases)] = bases if window.strand == "+" else reverse_complement(bases)
+        # the dictionary is spared the left context: another window gives what is active there
+        wanted = np.zeros(codes.shape, dtype=bool)
+        wanted[: len(group)] = bases_of(group, width).in_cell
         try:
-            rows = encoder.activations_of(codes)
+            rows = encoder.activations_of(codes, wanted)
         except (RuntimeError, MemoryError) as error:
             if batch == 1 or not is_out_of_memory(error):
                 raise

@@ -32,12 +32,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.errors import WeightsError
+from workers.spread import spread
 
 Gate = Literal["jumprelu", "topk", "batch_topk"]
 
 CHUNK_ROWS = {"cpu": 256, "cuda": 16_384}
 """Rows of every matrix product at most, by type of device; on a CPU the result of a small
 dictionary stays in its cache."""
+
+CHUNKS_AT_ONCE = 2
+"""Chunks that one thread encodes before it asks for more."""
 
 CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}
 """Size of a product's result at most: all that is ever held of dense activations."""
@@ -224,9 +228,7 @@ class SparseCoder:
             If `x` has another number of channels.
         """
         if self.gate != "batch_topk":
-            for start, pre in self._preactivations(x, rows):
-                found = self._active(pre)
-                yield SparseRows(found.row + start, found.feature, found.value)
+            yield from self._stream_rows(x, rows)
             return
         count = len(x) if rows is None else len(rows)
         inner = [] if window is None else (np.flatnonzero(np.diff(window)) + 1).tolist()
@@ -311,6 +313,31 @@ class SparseCoder:
         columns = zip(*parts, SparseRows(empty, empty, empty.float()), strict=True)
         return SparseRows(*(torch.cat(column) for column in columns))
 
+    def _stream_rows(self, x: Tensor, rows: Tensor | None) -> Iterator[SparseRows]:
+        """`stream` where rows do not compete: some chunks after each other by one thread."""
+        device = self.W_enc.device
+        count = len(x) if rows is None else len(rows)
+        step = CHUNKS_AT_ONCE * chunk_rows(device.type, self.n_features)
+
+        def encode(first: int) -> list[SparseRows]:
+            part = slice(first, first + step)
+            given = (x[part], None) if rows is None else (x, rows[part])
+            found = [(start, self._active(pre)) for start, pre in self._preactivations(*given)]
+            return [
+                SparseRows(active.row + first + start, active.feature, active.value)
+                for start, active in found
+            ]
+
+        self._check(x)
+        for pieces in spread(encode, range(0, count, step), device):
+            yield from pieces
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != self.d_in:
+            raise WeightsError(
+                f"this dictionary reads activations of shape [n, {self.d_in}], got {list(x.shape)}"
+            )
+
     def _compete(self, x: Tensor, k: int) -> SparseRows:
         """The ``k * n`` largest positive latents of n rows; the others are dropped on the way."""
         wanted = min(k * len(x), len(x) * self.n_features)
@@ -332,10 +359,7 @@ class SparseCoder:
         self, x: Tensor, picked: Tensor | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """First row and pre-activations of each chunk, in a buffer the next chunk overwrites."""
-        if x.ndim != 2 or x.shape[1] != self.d_in:
-            raise WeightsError(
-                f"this dictionary reads activations of shape [n, {self.d_in}], got {list(x.shape)}"
-            )
+        self._check(x)
         rows = chunk_rows(self.W_enc.device.type, self.n_features)
         chunk = torch.zeros(rows, self.d_in, device=self.W_enc.device)
         pre = torch.empty(rows, self.n_features, device=self.W_enc.device)

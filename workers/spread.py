@@ -58,12 +58,13 @@ def spread(
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - none outlives a fork
-    """Threads in each of which torch computes alone."""
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads in each of which torch computes alone; another pool for a process that was forked."""
     started = Barrier(threads)
 
     def begin() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # settles it: else the first operation asks for that of all threads
         started.wait()
 
     pool = ThreadPoolExecutor(threads, "saetrack-spread", initializer=begin)

@@ -14,6 +14,7 @@ from annotations.errors import OptionError, UnknownNameError
 from app import analyses, catalog, runs
 from app.api import concepts, open_result, services
 from app.api.runs import RETRY_SECONDS, iso_time
+from app.api.sources import dictionary_id
 from app.api.uploads import received_files
 from app.auth import owner
 from app.database import reading, transaction
@@ -52,17 +53,20 @@ def ask_causal_test(
     silent windows of equal GC content, against its bases in another order.
     """
     result = open_result(body.run)
-    if result.options.dictionary != path.dictionary:
+    if result.options.dictionary != dictionary_id(path.dictionary):
         raise UnknownNameError(
             f"run {body.run!r} is of dictionary {result.options.dictionary!r}, not of "
             f"{path.dictionary[:40]!r}"
         )
-    feature = catalog.parse_feature(path.feature, result.n_features)
+    feature, named = catalog.parse_feature_row(path.feature, result.n_features)
+    strand = catalog.one_strand(named, body.strand)
+    if strand is None:
+        raise OptionError("name the strand of the feature: /374-/ in the address, or strand")
     try:
         parameters = analyses.causal_parameters(
             result,
             feature=feature,
-            strand=body.strand,
+            strand=strand,
             tf=body.tf,
             matrix_id=body.matrix_id,
             sites=body.sites,

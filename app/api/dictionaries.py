@@ -8,7 +8,7 @@ from app.answers import Source
 from app.api import open_result, services
 from app.api.sources import source_of
 from app.atlases import about, atlas_folders, find_atlas
-from app.catalog import parse_feature
+from app.catalog import one_strand, parse_feature_row
 from app.feature_views import feature_view
 from app.openapi import blueprint, responses
 from app.schemas import (
@@ -54,10 +54,11 @@ def get_dictionary_feature(
 ) -> dict[str, Any]:
     """One feature: label and its evidence, motifs, concepts, examples, neighbours, controls."""
     source = source_of(path.dictionary, None)
-    index = parse_feature(path.feature, source.n_features)
+    index, named = parse_feature_row(path.feature, source.n_features)
+    strand = one_strand(named, query.strand)
     if query.run is not None:
         source = source_in_run(source, query.run)
-    view = feature_view(source, index, strand=query.strand)
+    view = feature_view(source, index, strand=strand)
     base = f"/v1/features/{source.dictionary}/{index}"
     taxon, release = view["atlas"]["taxon"], view["atlas"]["release"]
     for row in view["rows"]:

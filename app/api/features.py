@@ -49,12 +49,12 @@ def list_features(path: RunPath, query: FeaturesQuery) -> dict[str, Any] | Respo
 
 @api.get("/v1/runs/<run_id>/features/<feature>", responses=responses({200: FeatureView}, 404, 409))
 def get_feature(path: FeaturePath, query: NoQuery) -> dict[str, Any]:
-    """One feature: both strands, its top peaks and its motif tests."""
+    """One feature: its strands, its top peaks and its motif tests; `374-` is one strand alone."""
     result = open_result(path.run_id)
-    index = catalog.parse_feature(path.feature, result.n_features)
+    index, strand = catalog.parse_feature_row(path.feature, result.n_features)
     base = f"/v1/runs/{path.run_id}/features/{index}"
     links = {"peaks": f"{base}/peaks.bed", "signal": f"{base}/signal.bw"}
-    return {**catalog.feature(result, index), "links": links}
+    return {**catalog.feature(result, index, strand), "links": links}
 
 
 @api.get(
@@ -64,11 +64,12 @@ def get_feature(path: FeaturePath, query: NoQuery) -> dict[str, Any]:
 def feature_peaks(path: FeaturePath, query: StrandQuery) -> Response:
     """Top peaks of one feature as BED."""
     result = open_result(path.run_id)
-    index = catalog.parse_feature(path.feature, result.n_features)
+    index, named = catalog.parse_feature_row(path.feature, result.n_features)
+    strand = catalog.one_strand(named, query.strand)
     return send_made(
         path.run_id,
-        f"f{index}.peaks{_suffix(query.strand)}.bed",
-        partial(catalog.peaks_file, result, feature=index, strand=query.strand),
+        f"f{index}.peaks{_suffix(strand)}.bed",
+        partial(catalog.peaks_file, result, feature=index, strand=strand),
         content_type=BED,
     )
 

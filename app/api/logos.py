@@ -3,10 +3,10 @@
 from flask import Response
 
 from annotations.errors import UnknownNameError
-from annotations.jaspar import load_motifs
+from annotations.jaspar import find_matrix, load_motifs
 from annotations.logos import logo_svg
 from app.api.sources import motifs_of, source_of
-from app.catalog import parse_feature
+from app.catalog import one_strand, parse_feature_row
 from app.feature_views import own_motif
 from app.openapi import blueprint, file_response, responses
 from app.schemas import DictionaryFeaturePath, LogoQuery, MotifLogoQuery, MotifPath
@@ -23,14 +23,15 @@ api = blueprint("logos", "Motifs as pictures.")
 def feature_logo(path: DictionaryFeaturePath, query: LogoQuery) -> Response:
     """The motif of a feature's own aligned peaks as a logo."""
     source = source_of(path.dictionary, None)
-    index = parse_feature(path.feature, source.n_features)
-    own = None if source.atlas is None else own_motif(source.atlas, index, query.strand)
+    index, named = parse_feature_row(path.feature, source.n_features)
+    strand = one_strand(named, query.strand) or "+"
+    own = None if source.atlas is None else own_motif(source.atlas, index, strand)
     if own is None:
         raise UnknownNameError(
-            f"feature {index} has no motif of its own on strand {query.strand}: it has too few "
+            f"feature {index} has no motif of its own on strand {strand}: it has too few "
             "peaks, or they share no bases"
         )
-    title = f"feature {index}{query.strand} of {source.dictionary}, offset from its peaks"
+    title = f"feature {index}{strand} of {source.dictionary}, offset from its peaks"
     return Response(logo_svg(own.counts, title=title, first=own.offset), content_type=SVG)
 
 
@@ -39,8 +40,8 @@ def feature_logo(path: DictionaryFeaturePath, query: LogoQuery) -> Response:
     responses=responses({200: file_response(SVG, "A logo in bits.")}, 404),
 )
 def motif_logo(path: MotifPath, query: MotifLogoQuery) -> Response:
-    """A matrix as a logo."""
+    """A matrix as a logo; without a version, the one that the release holds."""
     catalogue = load_motifs(*motifs_of(query.taxon, query.release))
-    motif = catalogue.motifs[catalogue.index(path.matrix_id)]
+    motif = find_matrix(catalogue, path.matrix_id)
     title = f"{motif.name} {motif.matrix_id}"
     return Response(logo_svg(motif.counts, title=title), content_type=SVG)

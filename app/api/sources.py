@@ -1,6 +1,6 @@
 """What a question of the REST interface is put to: an atlas, or a run of whoever asks."""
 
-from annotations.errors import OptionError
+from annotations.errors import OptionError, UnknownNameError
 from annotations.jaspar import RELEASES
 from app.answers import Source
 from app.api import open_result, services
@@ -33,7 +33,23 @@ def source_of(dictionary: str | None, run: str | None) -> Source:
     here = services()
     found = find_atlas(here.cards(), dictionary, bundled=here.settings.bundled_models)
     atlas = open_atlas(found.folder, found.card.sha256)
-    return Source(dictionary=found.card.id, n_features=found.card.d_sae, atlas=atlas)
+    return Source(
+        dictionary=found.card.id,
+        n_features=found.card.d_sae,
+        atlas=atlas,
+        cards=here.cards(),
+    )
+
+
+def dictionary_id(name: str) -> str:
+    """The id of a dictionary that may be named by its model, as `Cards.dictionary` takes it.
+
+    A name that is not of this installation comes back as it is: a run of it may be here still.
+    """
+    try:
+        return services().cards().dictionary(name).id
+    except UnknownNameError:
+        return name
 
 
 def motifs_of(taxon: str | None, release: str | None) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from flask import Request
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import ClientDisconnected, LengthRequired, UnsupportedMediaType
 
 from annotations.errors import FormatError, LimitError, OptionError
@@ -157,25 +158,27 @@ def received_files(
             f"{required}=@intervals.bed)"
         )
     try:
-        given, fields = _parts(request, settings)
-        names = (required, *optional)
-        unknown = sorted(set(given) - set(names))
-        if unknown:
-            raise OptionError(
-                f"a form has files in the fields {', '.join(map(repr, names))}, got one in "
-                f"{', '.join(repr(name[:40]) for name in unknown)}"
-            )
-        if required not in given:
-            hint = f" as a file, not as text: curl -F {required}=@..." if required in fields else ""
-            raise OptionError(f"the form must have a file in the field {required!r}{hint}")
-        yield given, fields
+        parts = _parts(request, settings, required=required, optional=optional)
+        yield (
+            {name: cast(BinaryIO, file.stream) for name, file in parts.files.items()},
+            parts.fields,
+        )
     finally:
         for part in request.spools if isinstance(request, UploadRequest) else ():
             part.close()
 
 
-def _parts(request: Request, settings: Settings) -> tuple[dict[str, BinaryIO], dict[str, str]]:
-    """Files and fields of a form, each given once."""
+class _Parts(NamedTuple):
+    """What a form holds."""
+
+    files: dict[str, FileStorage]
+    fields: dict[str, str]
+
+
+def _parts(
+    request: Request, settings: Settings, *, required: str, optional: Sequence[str]
+) -> _Parts:
+    """Files and fields of a form, each given once, and no file of another name."""
     if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
         raise LengthRequired("send the Content-Length of the form, or send it chunked")
     request.max_content_length = settings.max_upload_bytes + FORM_OVERHEAD
@@ -186,7 +189,17 @@ def _parts(request: Request, settings: Settings) -> tuple[dict[str, BinaryIO], d
     counts = [len(part) for _, part in files.lists()] + [len(part) for _, part in form.lists()]
     if max(counts, default=0) > 1:
         raise OptionError("each file and field of the form may be given once")
-    return {name: cast(BinaryIO, file.stream) for name, file in files.items()}, dict(form.items())
+    names = (required, *optional)
+    unknown = sorted(set(files) - set(names))
+    if unknown:
+        raise OptionError(
+            f"a form has files in the fields {', '.join(map(repr, names))}, got one in "
+            f"{', '.join(repr(name[:40]) for name in unknown)}"
+        )
+    if required not in files:
+        hint = f" as a file, not as text: curl -F {required}=@..." if required in form else ""
+        raise OptionError(f"the form must have a file in the field {required!r}{hint}")
+    return _Parts(dict(files.items()), dict(form.items()))
 
 
 def _spool(request: Request, spool: IO[bytes], limit: int) -> None:
@@ -213,35 +226,19 @@ def _spool(request: Request, spool: IO[bytes], limit: int) -> None:
 
 
 def _form(request: Request, settings: Settings) -> Upload:
-    """The files and fields of a form."""
-    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
-        raise LengthRequired("send the Content-Length of the form, or send it chunked")
-    request.max_content_length = settings.max_upload_bytes + FORM_OVERHEAD
-    try:
-        files, form = request.files, request.form
-    except ClientDisconnected:
-        raise _cut() from None
-    unknown = sorted(set(files) - set(FORM_FILES))
-    if unknown or len(list(files.items(multi=True))) > len(files):
-        raise OptionError(
-            f"a form has one file in the field 'file' and perhaps one in 'genes' and one in "
-            "'motifs_file', got files in "
-            f"{', '.join(repr(name[:40]) for name, _ in files.items(multi=True))}"
-        )
-    if "file" not in files:
-        hint = " as a file, not as text: curl -F file=@genome.fa" if "file" in form else ""
-        raise OptionError(f"the form must have the sequences in the field 'file'{hint}")
-    if any(len(values) > 1 for _, values in form.lists()):
-        raise OptionError("each field of the form may be given once")
-    genes, motifs = files.get("genes"), files.get("motifs_file")
+    """The files and fields of a submission."""
+    required, *optional = FORM_FILES
+    files, fields = _parts(request, settings, required=required, optional=optional)
+    streams = {name: cast(BinaryIO, file.stream) for name, file in files.items()}
+    names = {name: file.filename for name, file in files.items()}
     return Upload(
-        cast(BinaryIO, files["file"].stream),
-        files["file"].filename,
-        None if genes is None else cast(BinaryIO, genes.stream),
-        None if genes is None else genes.filename,
-        None if motifs is None else cast(BinaryIO, motifs.stream),
-        None if motifs is None else motifs.filename,
-        dict(form.items()),
+        streams["file"],
+        names["file"],
+        streams.get("genes"),
+        names.get("genes"),
+        streams.get("motifs_file"),
+        names.get("motifs_file"),
+        fields,
     )
 
 

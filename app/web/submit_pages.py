@@ -2,11 +2,12 @@
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, BinaryIO, Final, NamedTuple
 
+import numpy as np
 from flask import Blueprint, redirect, render_template, request
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -35,6 +36,9 @@ RECENT: Final = 8
 
 MEASURED_RUNS: Final = 10
 """Finished computations that the speed of a dictionary on this server is told from."""
+
+UNLIKE: Final = 3
+"""How much longer than the shortest run the longest must be for a line through them."""
 
 OVERHEAD_SECONDS: Final = 5.0
 """Time that a run takes besides reading bases: loading the model, merging, testing."""
@@ -289,19 +293,52 @@ def speed_of(session: Session, dictionary: str, stated: float | None) -> Speed |
         .order_by(Computation.finished_at.desc())
         .limit(MEASURED_RUNS)
     ).all()
-    # a short record tells of the overhead, not of the rate
-    rates = [
-        bases / (end - start - OVERHEAD_SECONDS)
-        for bases, start, end in rows
-        if start and end and bases >= 50_000 and end - start > OVERHEAD_SECONDS
-    ]
-    if rates:
-        count = len(rates)
-        said = f"the middle of the last {count} runs here" if count > 1 else "the last run here"
-        return Speed(statistics.median(rates), said)
+    measured = [(int(bases), end - start) for bases, start, end in rows if start and end]
+    return fitted_speed(measured, stated)
+
+
+def fitted_speed(measured: Sequence[tuple[int, float]], stated: float | None) -> Speed | None:
+    """A rate and an overhead from runs that were measured.
+
+    Parameters
+    ----------
+    measured : sequence of (bases, seconds)
+        Of finished computations.
+    stated : float or None
+        Bases a second of the dictionary's card.
+
+    Returns
+    -------
+    speed : Speed or None
+        The straight line through runs of unlike length; else the rate of the card, with what the
+        runs took besides as the overhead; else the rate of the runs as it is. None without
+        either.
+
+    Examples
+    --------
+    >>> fitted_speed([(100_000, 20.0), (1_000_000, 110.0)], None)[:1]
+    (10000.0,)
+    >>> fitted_speed([(100_000, 25.0)], 10_000.0)[::2]
+    (10000.0, 15.0)
+    >>> fitted_speed([], None) is None
+    True
+    """
+    count = len(measured)
+    said = f"the middle of the last {count} runs here" if count > 1 else "the last run here"
+    lengths = [bases for bases, _ in measured]
+    if count > 1 and max(lengths) >= UNLIKE * min(lengths):
+        slope, least = np.polyfit(lengths, [seconds for _, seconds in measured], 1)
+        if slope > 0:
+            rate, overhead = round(1 / float(slope), 1), max(0.0, round(float(least), 1))
+            return Speed(rate, f"from the last {count} runs here", overhead)
     if stated is not None:
-        return Speed(stated, "measured on two CPU cores; yours may differ")
-    return None
+        besides = [seconds - bases / stated for bases, seconds in measured]
+        overhead = max(OVERHEAD_SECONDS, statistics.median(besides or [0.0]))
+        card = "measured on two CPU cores; yours may differ"
+        return Speed(stated, f"{card}, and the rest as in {said}" if measured else card, overhead)
+    if not measured:
+        return None
+    return Speed(statistics.median(bases / seconds for bases, seconds in measured), said)
 
 
 def waiting_seconds(session: Session, speeds: Mapping[str, Speed]) -> float | None:

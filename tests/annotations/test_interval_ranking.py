@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, mannwhitneyu
 
@@ -12,8 +12,10 @@ from annotations.errors import CoordinateError, LimitError, OptionError
 from annotations.evaluation import auprc, auroc
 from annotations.interval_ranking import (
     RANKING_SCHEMA,
+    check_room,
     matched_places,
     rank_features_for_intervals,
+    too_few,
 )
 from tests.annotations.activation_cases import LENGTH, N_FEATURES, activations, row_lists
 from tests.annotations.test_concept_tracks import intervals_of
@@ -53,6 +55,7 @@ intervals = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(row_lists(), intervals, intervals)
 def test_figures_equal_the_slow_twin(tmp_path_factory, rows, inside, outside):
+    assume(set(inside) != set(outside))
     path = stored(tmp_path_factory.mktemp("twin"), rows)
     tables = [intervals_of(*((c, s, s + n, 0) for c, s, n in part)) for part in (inside, outside)]
     table = rank_features_for_intervals(path, *tables, [LENGTH, LENGTH], N_FEATURES)
@@ -76,7 +79,8 @@ def test_figures_equal_the_slow_twin(tmp_path_factory, rows, inside, outside):
     q = false_discovery_control(p)
     for row in table.to_pylist():
         assert row["q"] == pytest.approx(q[2 * row["feature"] + (row["strand"] < 0)])
-    assert table["auroc"].to_pylist() == sorted(table["auroc"].to_pylist(), reverse=True)
+    order = [(row["q"], -row["auroc"]) for row in table.to_pylist()]
+    assert order == sorted(order)
     assert table.num_rows == len({(row[0], row[1]) for row in rows})
 
 
@@ -132,4 +136,29 @@ def test_questions_that_cannot_be_answered_are_refused(tmp_path, monkeypatch):
         rank_features_for_intervals(path, intervals_of((1, 0, 1, 0)), one, [5], 1)
     monkeypatch.setattr(interval_ranking, "MAX_INTERVALS", 1)
     with pytest.raises(LimitError, match="1 intervals and 1"):
-        rank_features_for_intervals(path, one, one, [5], 1)
+        rank_features_for_intervals(path, one, intervals_of((0, 2, 4, 0)), [5], 1)
+
+
+def test_a_background_that_is_the_intervals_is_refused(tmp_path):
+    path = stored(tmp_path, [(0, 1, 0, 1, 1.0)])
+    inside = intervals_of((0, 0, 2, 1), (0, 3, 4, 0))
+    with pytest.raises(OptionError, match="the same intervals"):
+        rank_features_for_intervals(path, inside, intervals_of((0, 3, 4, 0), (0, 0, 2, -1)), [5], 1)
+
+
+def test_room_for_a_background_is_seen_from_lengths_alone():
+    check_room(intervals_of((0, 2, 4, 0), (0, 3, 8, 0)), [10])  # 0 to 2 is as long as the shortest
+    check_room(intervals_of((0, 0, 10, 0)), [10, 10])
+    for intervals, lengths in (
+        (intervals_of((0, 1, 9, 0), (0, 2, 6, 0)), [10]),
+        (intervals_of((0, 0, 10, 0), (1, 0, 6, 0)), [10, 11]),
+        (intervals_of((0, 1, 10, 0), (1, 1, 10, 0)), [10, 10]),  # no gap runs over two contigs
+    ):
+        with pytest.raises(OptionError, match="no room"):
+            check_room(intervals, lengths)
+
+
+def test_too_few_intervals_are_called_so():
+    assert too_few(10, 10) == ""
+    assert "1 interval against 30" in too_few(1, 30)
+    assert "10 intervals against 9" in too_few(10, 9)

@@ -37,12 +37,16 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def ask(
-    connection: http.client.HTTPConnection, path: str, method: str = "GET", **headers: str
-) -> Answer:
-    connection.request(method, path, headers={k.replace("_", "-"): v for k, v in headers.items()})
-    answer = connection.getresponse()
-    return Answer(answer.status, dict(answer.getheaders()), answer.read())
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> Answer:
+    """One answer, on a connection of its own: the server closes idle ones after two seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        connection.request(method, path, headers=sent)
+        answer = connection.getresponse()
+        return Answer(answer.status, dict(answer.getheaders()), answer.read())
+    finally:
+        connection.close()
 
 
 @pytest.fixture
@@ -65,16 +69,13 @@ def server(settings: Settings, finished: str, tmp_path: Path) -> Iterator[Server
     try:
         deadline = time.monotonic() + 120
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", settings.port, timeout=60)
             try:
-                made = ask(connection, f"/v1/runs/{finished}/share-links", "POST")
+                made = ask(settings.port, f"/v1/runs/{finished}/share-links", "POST")
                 break
             except OSError:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-            finally:
-                connection.close()
         link = json.loads(made.body)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         yield Server(settings.port, children, log, link["token"], finished, link["id"])
@@ -90,45 +91,41 @@ def bytes_read(pids: list[str]) -> int:
 
 
 def test_ranges_under_the_server_we_ship(server: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     large = f"/s/{server.token}/sequence.fa"
-    try:
-        head = ask(connection, large, "HEAD")
-        assert (head.status, head.body) == (200, b"")
-        assert int(head.headers["Content-Length"]) == LARGE
-        assert head.headers["ETag"] == f'"{"0" * 64}"'
-        before = bytes_read(server.pids)
-        for wanted in (f"bytes={LARGE - len(TAIL)}-", f"bytes=-{len(TAIL)}"):
-            part = ask(connection, large, Range=wanted, If_Range=head.headers["ETag"])
-            assert (part.status, part.body) == (206, TAIL)
-            place = f"bytes {LARGE - len(TAIL)}-{LARGE - 1}/{LARGE}"
-            assert part.headers["Content-Range"] == place
-        # a server that reads up to the range would have read 6 GB
-        assert bytes_read(server.pids) - before < 50_000_000
-        # a part larger than a chunk, on the same connection
-        part = ask(connection, large, Range=f"bytes={LARGE - 1_000_000}-")
-        assert (len(part.body), part.body[-len(TAIL) :]) == (1_000_000, TAIL)
-        assert ask(connection, large, If_None_Match=head.headers["ETag"]).status == 304
-        past = ask(connection, large, Range=f"bytes={LARGE}-")
-        assert (past.status, past.headers["Content-Range"]) == (416, f"bytes */{LARGE}")
-        small = f"/s/{server.token}/features/1_minus/signal.bw"
-        whole = ask(connection, small)
-        assert whole.headers["ETag"] == f'"{hashlib.sha256(whole.body).hexdigest()}"'
-        assert ask(connection, small, Range="bytes=3-9").body == whole.body[3:10]
-        assert "Content-Encoding" not in whole.headers
-        assert "Last-Modified" in whole.headers
-        preflight = ask(
-            connection, small, "OPTIONS", Origin="https://a.example",
-            Access_Control_Request_Method="GET", Access_Control_Request_Headers="range",
-        )  # fmt: skip
-        assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (200, "*")
-        for path in (large + "/", f"/s/{server.token}//hub.txt"):
-            assert ask(connection, path).status in {200, 404}
-        revoke = f"/v1/runs/{server.run}/share-links/{server.link}"
-        assert ask(connection, revoke, "DELETE").status == 204
-        assert ask(connection, small).status == 404
-    finally:
-        connection.close()
+    head = ask(server.port, large, "HEAD")
+    assert (head.status, head.body) == (200, b"")
+    assert int(head.headers["Content-Length"]) == LARGE
+    assert head.headers["ETag"] == f'"{"0" * 64}"'
+    before = bytes_read(server.pids)
+    for wanted in (f"bytes={LARGE - len(TAIL)}-", f"bytes=-{len(TAIL)}"):
+        part = ask(server.port, large, Range=wanted, If_Range=head.headers["ETag"])
+        assert (part.status, part.body) == (206, TAIL)
+        place = f"bytes {LARGE - len(TAIL)}-{LARGE - 1}/{LARGE}"
+        assert part.headers["Content-Range"] == place
+    # a server that reads up to the range would have read 6 GB
+    assert bytes_read(server.pids) - before < 50_000_000
+    # a part larger than a chunk
+    part = ask(server.port, large, Range=f"bytes={LARGE - 1_000_000}-")
+    assert (len(part.body), part.body[-len(TAIL) :]) == (1_000_000, TAIL)
+    assert ask(server.port, large, If_None_Match=head.headers["ETag"]).status == 304
+    past = ask(server.port, large, Range=f"bytes={LARGE}-")
+    assert (past.status, past.headers["Content-Range"]) == (416, f"bytes */{LARGE}")
+    small = f"/s/{server.token}/features/1_minus/signal.bw"
+    whole = ask(server.port, small)
+    assert whole.headers["ETag"] == f'"{hashlib.sha256(whole.body).hexdigest()}"'
+    assert ask(server.port, small, Range="bytes=3-9").body == whole.body[3:10]
+    assert "Content-Encoding" not in whole.headers
+    assert "Last-Modified" in whole.headers
+    preflight = ask(
+        server.port, small, "OPTIONS", Origin="https://a.example",
+        Access_Control_Request_Method="GET", Access_Control_Request_Headers="range",
+    )  # fmt: skip
+    assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (200, "*")
+    for path in (small + "/", f"/s/{server.token}//hub.txt"):
+        assert ask(server.port, path).status in {200, 404}
+    revoke = f"/v1/runs/{server.run}/share-links/{server.link}"
+    assert ask(server.port, revoke, "DELETE").status == 204
+    assert ask(server.port, small).status == 404
     log = server.log.read_text()
     # even where the operator has the server write down every address
     assert "/s/sht_.../sequence.fa" in log

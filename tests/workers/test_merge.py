@@ -35,7 +35,7 @@ class Finder:
     def __init__(self, card):
         self.dictionary = card
 
-    def activations_of(self, codes):
+    def activations_of(self, codes, wanted=None):
         parts = []
         for feature, word in enumerate((SITE, b"GATC")):
             letters = encode_bases(word)

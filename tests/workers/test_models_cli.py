@@ -63,7 +63,11 @@ def test_a_card_is_shown(capsys):
     found = json.loads(ran(capsys, "show", MODEL_ID, "--json"))
     assert found["installed"]["architecture"] == "paired_tree"
     assert found["official"] is None
-    assert "there is no dictionary 'evo3'" in refused(capsys, "show", "evo3")
+    said = refused(capsys, "show", "evo3")
+    assert "there is no model or dictionary 'evo3'" in said
+    assert MODEL_ID in said
+    assert "list --known" in said
+    assert "known but not installed" in refused(capsys, "verify", "evo2_7b_262k")
 
 
 def test_from_fetched_files_to_a_calibrated_dictionary_in_three_commands(capsys, place):
@@ -127,6 +131,8 @@ def test_refusals_are_one_line(capsys, place):
     assert "is no release of Evo 2" in refused(capsys, "convert", place / "own.pt")
     said = refused(capsys, "convert", place / "evo2_7b.pt", "--model", MODEL_ID)
     assert "tensors of a Goodfire dictionary" in said
+    said = refused(capsys, "convert", place / "own.pt", "--model", "evo2_7b_262k", "--id", "own")
+    assert "convert it first" in said
     (place / "empty").mkdir()
     assert "config.json is missing" in refused(capsys, "add", place / "empty")
     assert "config.json is missing" in refused(capsys, "convert", place / "empty")

@@ -27,7 +27,7 @@ class Planted:
         self.dictionary = card
         self.shapes = []
 
-    def activations_of(self, codes):
+    def activations_of(self, codes, wanted=None):
         self.shapes.append(codes.shape)
         window, position = np.nonzero(codes < 4)
         value = np.ones(len(window), dtype=np.float32)
@@ -40,10 +40,10 @@ class Planted:
 class Forgetful(Planted):
     """Runs out of memory on more than two windows."""
 
-    def activations_of(self, codes):
+    def activations_of(self, codes, wanted=None):
         if len(codes) > 2:
             raise MemoryError
-        return super().activations_of(codes)
+        return super().activations_of(codes, wanted)
 
 
 @pytest.fixture(scope="session")
@@ -197,7 +197,7 @@ def test_every_batch_has_one_shape_and_memory_shortage_halves_it(tmp_path, card)
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(tmp_path, card):
     class Broken(Planted):
-        def activations_of(self, codes):
+        def activations_of(self, codes, wanted=None):
             raise RuntimeError("weights are broken")
 
     fasta = fasta_of(tmp_path, b"ACGT" * 10)

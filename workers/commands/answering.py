@@ -12,28 +12,34 @@ import click
 from annotations.errors import OptionError
 from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import replacing
-from annotations.types import Strand
+from annotations.types import Strand, counted
 from app.answers import Listing, tf_features, write_listing
-from app.catalog import parse_feature
+from app.catalog import one_strand, parse_feature_row
 from app.concept_answers import concept_features, interval_features
 from app.feature_views import feature_matches, feature_view
 from app.selection import Choice, GroupBy, evidence_kinds
-from workers.answers import open_source, parse_feature_row, rank_for_bed
-from workers.commands.summary import print_table
+from workers.answers import open_source, rank_for_bed
+from workers.commands.summary import print_table, table_width
 
 View = Literal["table", "tsv", "json", "parquet"]
 
 EVIDENCE_LETTERS: Final = {
-    "enriched": "e",
-    "centred": "c",
-    "similar": "s",
-    "predictive": "p",
-    "causal": "k",
+    "enriched": "E",
+    "centred": "C",
+    "similar": "S",
+    "predictive": "P",
+    "causal": "K",
 }
 LEGEND: Final = (
-    "evidence: e enriched, c centred on the peak, s similar to the feature's own motif, "
-    "p predictive\non held-out contigs, k causal"
+    "evidence: E enriched, C centred on the peak, S similar to the feature's own motif, "
+    "P predictive\non held-out contigs, K causal by edits of the sequence"
 )
+WORDS_LEGEND: Final = (
+    "evidence: centred on the peak, similar to the feature's own motif, predictive on held-out "
+    "contigs,\ncausal by edits of the sequence"
+)
+WIDTH: Final = 100
+"""Characters of a line, where there is a choice."""
 BASELINES: Final = 8
 """Most baselines in a printed answer."""
 WIDEST: Final = 20
@@ -105,18 +111,17 @@ def answer(asked: Asked) -> Answer:
         found = tf_features(source, asked.tf, choice, taxon=asked.taxon, release=asked.release)
         return Answer(found, found.to_json(), "tf")
     if asked.concept is not None:
-        choice = asked.choice(sort="f1")
+        choice = asked.choice(sort="f1", max_q=SIGNIFICANT_Q)
         found = concept_features(source, asked.concept, choice, orientation=asked.orientation)
         return Answer(found, found.to_json(), "concept")
     if asked.bed is not None and asked.folder is not None:
         ranking = rank_for_bed(
             asked.folder, asked.bed, background=asked.background, sequences=asked.fasta
         )
-        found = interval_features(source, ranking, asked.choice(sort="auroc"))
+        found = interval_features(source, ranking, asked.choice(sort="q"))
         return Answer(found, found.to_json(), "bed")
-    text, sign = parse_feature_row(str(asked.feature))
-    index = parse_feature(text, source.n_features)
-    strand = asked.strand if sign is None else sign
+    index, named = parse_feature_row(str(asked.feature), source.n_features)
+    strand = one_strand(named, asked.strand)
     view = feature_view(source, index, strand=strand)
     return Answer(feature_matches(source, index, strand=strand), view, "feature")
 
@@ -239,8 +244,16 @@ def _print_match_rows(rows: Sequence[Mapping[str, Any]], *, of_feature: bool = F
     if not any(row["auroc"] is not None for row in rows):
         del columns["AUROC"]
     click.echo()
-    print_table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
-    click.echo(LEGEND + ("; * measured on held-out contigs" if held_out else ""))
+    cells = [[cell(row) for cell in columns.values()] for row in rows]
+    legend = LEGEND
+    spelt = [
+        [*row[:-1], match["evidence"].replace(";", ",") or "-"]
+        for row, match in zip(cells, rows, strict=True)
+    ]
+    if table_width(list(columns), spelt) <= WIDTH:
+        cells, legend = spelt, WORDS_LEGEND
+    print_table(list(columns), cells)
+    click.echo(legend + ("; * measured on held-out contigs" if held_out else ""))
 
 
 def _print_concepts(found: Mapping[str, Any]) -> None:
@@ -248,10 +261,14 @@ def _print_concepts(found: Mapping[str, Any]) -> None:
     orientation = "" if found["orientation"] is None else f", {found['orientation']} strand"
     click.echo(f"{found['concept']}{orientation}; {found['dictionary']}: {found['note']}")
     rows = found["features"]
-    if rows:
-        _print_concept_rows(rows)
-    else:
-        click.echo("none")
+    if not rows and found["total"]:
+        click.echo(f"no more: there are {found['total']}")
+    elif not rows:
+        nearest = "; the nearest, which is no answer:" if found["nearest"] else ""
+        limit = "" if found["max_q"] is None else f" at q <= {found['max_q']:g}"
+        click.echo(f"none{limit}{nearest}")
+    if rows or found["nearest"]:
+        _print_concept_rows(rows or found["nearest"])
     _print_more(found, len(rows))
     _print_baselines(found["baselines"])
 
@@ -289,9 +306,11 @@ def _print_ranking(found: Mapping[str, Any]) -> None:
         return
     first = rows[0]
     click.echo(
-        f"{first['intervals']:,} intervals against {first['background_intervals']:,}; "
+        f"{counted(first['intervals'], 'interval')} against {first['background_intervals']:,}; "
         f"{found['tested']:,} feature rows of {found['dictionary']}"
     )
+    if found["note"]:
+        click.echo(found["note"])
     click.echo()
     print_table(
         ["feature", "AUROC", "AUPRC", "prevalence", "active", "in background", "q", "label"],
@@ -377,7 +396,7 @@ def letters(evidence: str) -> str:
     Examples
     --------
     >>> letters("enriched;predictive"), letters("")
-    ('ep', '-')
+    ('EP', '-')
     """
     return "".join(EVIDENCE_LETTERS[kind] for kind in evidence.split(";") if kind) or "-"
 

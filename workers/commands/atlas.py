@@ -122,7 +122,8 @@ def import_file(file: Path, force: bool) -> None:
     """Take an atlas from a file of `saetrack atlas export`.
 
     It is put beside its dictionary where that is installed with the same weights, else among the
-    models of the data folder: its labels can then be asked, but nothing can be run.
+    models of the data folder: its labels can then be asked, but nothing can be run. The atlas of
+    a dictionary that came with saetrack stays as it is.
     """
     from annotations.atlas_file import import_atlas
     from annotations.cards import find_cards
@@ -131,7 +132,13 @@ def import_file(file: Path, force: bool) -> None:
     settings = settings_from_environment()
     own = settings.data_dir / "models"
     models = own if own in settings.models_dirs else settings.models_dirs[-1]
-    found = import_atlas(file, find_cards(settings.model_roots), models, force=force)
+    found = import_atlas(
+        file,
+        find_cards(settings.model_roots),
+        models,
+        bundled=settings.bundled_models,
+        force=force,
+    )
     note = "" if found.has_weights else "; its weights are not here, so it can be asked, not run"
     click.echo(f"{found.dictionary.id}: atlas in {found.folder}{note}")
 

@@ -28,12 +28,13 @@ def genomes() -> None:
 def add(name: str, fasta: Path, genes: Path | None) -> None:
     """Keep a genome under NAME: its sequences, normalised, and its genes."""
     from annotations.genome_folder import add_genome
+    from annotations.types import counted
     from workers.commands.places import settings_from_environment
 
     genome = add_genome(settings_from_environment().genomes_dir, name, fasta, genes=genes)
     with_genes = "with genes" if genome.has_genes else "without genes"
     click.echo(
-        f"{genome.name}: {len(genome.contigs)} contigs, {genome.bases:,} bases, {with_genes}, in "
+        f"{genome.name}: {counted(len(genome.contigs), 'contig')}, {genome.bases:,} bases, {with_genes}, in "
         f"{genome.folder}"
     )
 

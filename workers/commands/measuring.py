@@ -30,7 +30,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option(
     "--scale",
     "scales",
-    type=float,
+    type=click.FloatRange(0, min_open=True),
     multiple=True,
     help="Factor of the dictionary's input; may be repeated.  [default: 1; Goodfire's also 2.742]",
 )

@@ -74,8 +74,11 @@ def show(name: str, as_json: bool) -> None:
     card = cards.models.get(name) or cards.dictionaries.get(name)
     release = known_release(name)
     if card is None and release is None:
-        cards.dictionary(name)
-        raise UnknownNameError(f"nothing of the name {name!r} is installed or known")
+        raise UnknownNameError(
+            f"there is no model or dictionary {name!r}, neither installed nor known; installed are "
+            f"{', '.join((*cards.models, *cards.dictionaries)) or 'none'}, and `saetrack models "
+            "list --known` lists official weights"
+        )
     if as_json:
         found = {"installed": asdict(card) if card else None}
         found["official"] = asdict(release) if release else None
@@ -100,12 +103,19 @@ def verify(name: str, device: str) -> None:
       saetrack models verify yeast-tree-l2
     """
     from annotations.cards import find_cards
+    from annotations.errors import UnknownNameError
     from workers.device import choose_device
+    from workers.known_models import known_release
     from workers.verification import verify_dictionary, verify_model
 
     roots = _roots()
     cards = find_cards(roots)
     where = choose_device(device)
+    if name not in cards.models.keys() | cards.dictionaries.keys() and known_release(name):
+        raise UnknownNameError(
+            f"{name} is known but not installed here; `saetrack models show {name}` says what to "
+            "fetch and what to type"
+        )
     if name in cards.models:
         notes = verify_model(cards.models[name], cards.folder(cards.models[name]), where)
     else:

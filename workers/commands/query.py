@@ -36,7 +36,7 @@ QUESTIONS = ("tf", "feature", "concept", "bed")
 @click.option(
     "--max-q",
     type=click.FloatRange(0, 1),
-    help="Only rows with q at most this.  [default: 0.05 for --tf]",
+    help="Only rows with q at most this; 1 for all.  [default: 0.05 for --tf and --concept]",
 )
 @click.option("--min-log2-enrichment", type=float, help="Only rows with at least this effect.")
 @click.option(
@@ -48,7 +48,7 @@ QUESTIONS = ("tf", "feature", "concept", "bed")
 @click.option(
     "--orientation",
     type=click.Choice(["same", "opposite", "either"]),
-    help="Sense of the intervals against the pass.",
+    help="Sense of the intervals against the strand that was read.",
 )
 @click.option(
     "--group-by",
@@ -74,6 +74,10 @@ def query(folder: Path | None, out: Path | None, form: str, **asked: Any) -> Non
     dictionary; without DIR the atlas answers at once. A match is a test: the factor's motif
     stands at the feature's peaks more often than at places of equal GC where the feature is
     silent. "None at q <= 0.05" is an answer.
+
+    \b
+    A row is one feature on one strand, as it was read: 374- is feature 374 on strand -.
+    Sense: same, the exon lies on the strand that was read; opposite, on the other one.
 
     \b
     Examples:

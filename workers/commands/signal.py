@@ -8,13 +8,11 @@ import click
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--feature", type=click.IntRange(0), required=True, help="Index of the feature.")
+@click.option("--feature", metavar="N[+|-]", required=True, help="The feature, such as 374-.")
 @click.option(
     "--strand",
     type=click.Choice(["+", "-", "either"]),
-    default="either",
-    show_default=True,
-    help="Strand it was read on; either is the larger of the two at each base.",
+    help="Strand it was read on; either, the default, is the larger of the two at each base.",
 )
 @click.option(
     "--out",
@@ -22,7 +20,7 @@ import click
     required=True,
     help="The bigWig file to write.",
 )
-def signal(folder: Path, feature: int, strand: str, out: Path) -> None:
+def signal(folder: Path, feature: str, strand: str | None, out: Path) -> None:
     """Write the signal of a feature of the result in DIR as bigWig, for IGV or any browser.
 
     \b
@@ -31,12 +29,18 @@ def signal(folder: Path, feature: int, strand: str, out: Path) -> None:
     """
     from annotations.errors import OptionError
     from annotations.tracks import SignalStrand
-    from app.catalog import parse_feature, signal_file
+    from annotations.types import Strand, counted
+    from app.catalog import one_strand, parse_feature_row, signal_file
     from workers.answers import open_result
 
     result = open_result(folder)
-    parse_feature(str(feature), result.n_features)
+    index, named = parse_feature_row(feature, result.n_features)
+    if strand == "either" and named is not None:
+        raise OptionError(f"--feature {feature} is one strand, and --strand either is both")
+    asked = None if strand in {None, "either"} else cast(Strand, strand)
+    chosen: SignalStrand = one_strand(named, asked) or "either"
     if not out.absolute().parent.is_dir():
         raise OptionError(f"--out {out}: there is no folder {out.absolute().parent}")
-    signal_file(result, out, feature=feature, strand=cast(SignalStrand, strand))
-    click.echo(f"{out}: feature {feature}, strand {strand}, {len(result.names)} contigs")
+    signal_file(result, out, feature=index, strand=chosen)
+    contigs = counted(len(result.names), "contig")
+    click.echo(f"{out}: feature {index}, strand {chosen}, {contigs}")

@@ -122,9 +122,19 @@ def summary_json(summary: "Summary") -> dict[str, Any]:
     }
 
 
+def table_width(header: list[str], rows: list[list[str]]) -> int:
+    """Characters of the longest line that `print_table` would print."""
+    widths = _widths(header, rows)
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _widths(header: list[str], rows: list[list[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+
 def print_table(header: list[str], rows: list[list[str]]) -> None:
     """Print rows of text in columns."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = _widths(header, rows)
     for row in [header, *rows]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())

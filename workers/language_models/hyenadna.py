@@ -11,10 +11,10 @@ longest window and stored with the weights: they are loaded, never recomputed.
 Weights are frozen, so the filter k is computed once, when a model is loaded.
 Parameter names are those of the `-hf` checkpoints without ``hyena.backbone.``.
 
-All but the long convolution is computed for some bases at a time, which on a CPU
-stay in its cache, by one of its threads (`workers.spread`). The long convolution goes through the FFT, which leaks numerically: activations
-of the same bases in windows of different length or right context agree to a
-relative 1e-6, not bitwise.
+All but the long convolution is computed for some bases at a time, which on a CPU stay
+in its cache, by one of its threads (`workers.spread`). The long convolution goes through
+the FFT, which leaks numerically: activations of the same bases in windows of different
+length or right context agree to a relative 1e-6, not bitwise.
 """
 
 import math
@@ -125,7 +125,13 @@ class _Mixer(nn.Module):
 
     def _project(self, h: Tensor, norm: nn.Module, tile: _Tile, u: Tensor, gate: Tensor) -> None:
         """Write v * x1 and x0 of some bases; the short filter reads a few bases before them."""
-        short, bias = self.short_filter.weight[:, 0], self.in_proj.bias
+        short, bias, shift = (
+            self.short_filter.weight[:, 0],
+            self.in_proj.bias,
+            self.short_filter.bias,
+        )
+        if shift is None:
+            raise WeightsError("the short filter of a HyenaDNA has a bias, these weights have none")
         first = max(0, tile.bases.start - self.taps + 1)
         missing = self.taps - 1 - (tile.bases.start - first)
         read = norm(h[tile.windows, first : tile.bases.stop]).transpose(1, 2)
@@ -134,7 +140,7 @@ class _Mixer(nn.Module):
         # Before the first base the filter reads 0, the bias included that is added below.
         if missing:
             x = torch.cat([-bias[:, None].expand(len(x), -1, missing), x], -1)
-        constant = torch.addcmul(self.short_filter.bias, bias, short.sum(1))
+        constant = torch.addcmul(shift, bias, short.sum(1))
         parts = [
             self._filter(*part)
             for part in zip(

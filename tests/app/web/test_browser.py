@@ -67,7 +67,7 @@ def run(
 ) -> str:
     """A run that was submitted and watched in the browser; its address."""
     folder = tmp_path_factory.mktemp("given")
-    bases = LETTERS[np.random.default_rng(7).integers(0, 4, 30_000)].tobytes().decode()
+    bases = LETTERS[np.random.default_rng(7).integers(0, 4, 12_000)].tobytes().decode()
     (folder / "genes.bed").write_bytes(GENES)
     browser.goto(f"{root}/")
     write(browser, "#sequence", ">mine\nACGTX\n")
@@ -75,7 +75,7 @@ def run(
         "document.querySelector('#checked .bad')?.textContent.includes('stands for no base')"
     )
     write(browser, "#sequence", f">mine\n{bases}\n")
-    browser.wait_for("document.querySelector('#checked')?.textContent.includes('30,000 bases')")
+    browser.wait_for("document.querySelector('#checked')?.textContent.includes('12,000 bases')")
     write(browser, "#title", "A <b>browser's</b> run")
     choose(browser, "#genes", folder / "genes.bed")
     browser.click("#submit button.main")
@@ -235,18 +235,9 @@ def test_axe_finds_nothing_outside_igv(
     sizes = {"narrow": {"width": 390, "height": 844}}
     browser.look(**sizes.get(scheme, {"width": 1280, "height": 900}), dark=scheme == "dark")
     feature = browser_feature(browser, root, run)
-    addresses = [
-        "/",
-        "/runs",
-        run,
-        f"{run}/links",
-        feature,
-        "/tfs",
-        "/features",
-        "/methods",
-        "/docs",
-        "/runs/none",
-    ]
+    addresses = ["/", run, feature, "/tfs"]
+    if scheme == "light":  # structure is the same in all three
+        addresses += ["/runs", f"{run}/links", "/features", "/methods", "/docs", "/runs/none"]
     found = []
     for address in addresses:
         browser.goto(root + address)
@@ -284,5 +275,7 @@ def test_no_request_left_the_machine_and_the_policy_was_kept(
     schemes = {urlsplit(address).scheme for address in browser.requests}
     assert schemes <= {"http", "data", "blob", "about"}
     assert len(browser.requests) > 20
-    broken = [said for said in browser.messages if "status of 404" not in said]
+    # pages of errors are answers too; a broken policy or script is not
+    said = [text for text in browser.messages if text.startswith(("error", "exception"))]
+    broken = [text for text in said if "responded with a status of" not in text]
     assert broken == []
