@@ -130,9 +130,9 @@ def with_contig_names(table: pa.Table, names: Sequence[str]) -> pa.Table:
 def write_tsv(table: pa.Table, target: Path | TextIO) -> None:
     r"""Write a table as tab-separated text with a header line.
 
-    Nulls are empty fields (so are empty strings), `strand`, like `motif_strand`, is ``+``, ``-`` or ``.`` (0),
-    floats have six significant digits, booleans are ``true`` and ``false``. A tab or a line
-    end inside a string is replaced by one space each, so that every line has every field.
+    Nulls are empty fields (so are empty strings), `strand`, like `motif_strand`, is ``+``, ``-``
+    or ``.`` (0), floats have six significant digits, booleans are ``true`` and ``false``. A tab or
+    a line end inside a string is replaced by one space each, so that every line has every field.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ result is made in a folder beside `out` and moved there when it is whole.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -438,7 +438,8 @@ def _earlier(out: Path) -> list[Path]:
         return found
     found += [path for path in (out / "genes.bed",) if path.is_file()]
     try:
-        wanted = (read_provenance(provenance).get("motif_test") or {}).get("user_sha256")
+        record = read_provenance(provenance)
     except StorageError:
         return found  # cut or altered: it does not say what is its own
+    wanted = cast(Mapping[str, Any], record.get("motif_test") or {}).get("user_sha256")
     return found + [path for path in out.glob(f"{STORED}.*") if file_sha256(path) == wanted]

@@ -99,6 +99,7 @@ def tf_page(tf: str) -> str | tuple[str, int]:
         has_groups=source.atlas is not None,
         pages=max(1, -(-answer["total"] // PAGE_ROWS)),
         drawn=",".join(list(dict.fromkeys(shown))[:DRAWN]),
+        has_logos=any(row["own_logo"] for row in [*answer["features"], *answer["nearest"]]),
         measured=_measured(answer["features"]),
         **asked,
     )

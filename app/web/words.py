@@ -86,7 +86,7 @@ def bases(value: int | None) -> str:
         return MISSING
     for size, unit in ((1e9, "Gb"), (1e6, "Mb"), (1e3, "kb")):
         if value >= size:
-            return f"{value / size:.1f} {unit}"
+            return f"{value / size:.1f}".removesuffix(".0") + f" {unit}"
     return f"{value} base{'s' * (value != 1)}"
 
 

@@ -132,7 +132,7 @@ def test_an_atlas_that_is_there_is_replaced_only_when_asked(file, far):
         import_atlas(file, find_cards([far]), far)
     import_atlas(file, find_cards([far]), far, force=True)
     for force in (False, True):
-        with pytest.raises(StateError, match="came with saetrack.*models folder of your own"):
+        with pytest.raises(StateError, match=r"came with saetrack.*models folder of your own"):
             import_atlas(file, find_cards([far]), far, bundled=far, force=force)
     assert not stale.exists()
     assert sorted(path.name for path in stale.parent.parent.iterdir()) == [

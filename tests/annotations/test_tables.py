@@ -38,6 +38,11 @@ def test_each_type_is_written_as_said():
     ]
 
 
+def test_the_strand_of_a_motif_is_a_sign_too_and_null_is_empty():
+    table = pa.table({"motif_strand": pa.array([1, -1, None], pa.int8()), "x": [1, 2, 3]})
+    assert tsv(table) == "motif_strand\tx\n+\t1\n-\t2\n\t3\n"
+
+
 def test_a_table_without_rows_is_its_header():
     assert tsv(pa.table({"a": pa.array([], pa.float32()), "b": pa.array([], pa.string())})) == (
         "a\tb\n"

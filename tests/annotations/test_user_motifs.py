@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from annotations import user_motifs
 from annotations.errors import FormatError, LimitError, UnknownNameError
 from annotations.jaspar import Motif, load_motifs, resolve_tf, search_tfs
+from annotations.run_motifs import read_motif_file
 from annotations.user_motifs import catalogue_of, read_motifs, with_user_motifs, write_motifs
 
 COUNTS = [[10, 0, 5, 0, 2], [0, 10, 5, 0, 2], [0, 0, 0, 10, 4], [0, 0, 0, 0, 2]]
@@ -263,3 +264,8 @@ def test_a_users_motifs_stand_after_those_of_jaspar():
     assert resolve_tf(both, "Reb1p").motifs[0].matrix_id == "MA0363.3"
     with pytest.raises(FormatError, match=r"ma0363\.3 .*rename it"):
         with_user_motifs(jaspar, read(JASPAR.replace("TOY.1", "ma0363.3")), "my.txt", "ab12")
+
+
+def test_a_file_that_cannot_be_read_is_called_as_the_user_calls_it():
+    with pytest.raises(FormatError, match=r"motif file mine\.pfm"):
+        read_motif_file(io.BytesIO(b">M1 X\nnothing\n"), "some/folder/mine.pfm")

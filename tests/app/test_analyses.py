@@ -262,7 +262,10 @@ def test_a_causal_test_is_accepted_with_its_matrix(client: FlaskClient, finished
         ("/v1/features/other/1/causal-tests", {}, 404, "is of dictionary 'toy-sae'"),
         (CAUSAL, {"run": "none"}, 404, "there is no run 'none'"),
         (CAUSAL, {"tf": None}, 400, "name the factor"),
-        (CAUSAL, {"tf": ""}, 400, "no transcription factor ''"),
+        (CAUSAL, {"tf": ""}, 400, "name a factor"),
+        (CAUSAL, {"run": None}, 400, "run: is missing"),
+        (CAUSAL, {"strand": None}, 400, "name the strand"),
+        (CAUSAL.replace("/1/", "/1-/"), {}, 400, "named on strand -"),
         (CAUSAL, {"tf": "reb2x"}, 400, "reb2x"),
         (CAUSAL, {"matrix_id": "MA0281"}, 400, "has no matrix 'MA0281'"),
         (CAUSAL, {"tf": "C2H2 zinc finger factors"}, 400, "name one with matrix_id"),
@@ -283,6 +286,23 @@ def test_what_a_causal_test_refuses(
     answer = client.post(address, json={k: v for k, v in body.items() if v is not None})
     assert answer.status_code == status, answer.text
     assert words in answer.get_json()["detail"]
+
+
+@pytest.mark.parametrize("dictionary", ["toy-sae", "toy"])
+def test_a_causal_test_takes_the_names_that_features_take(
+    client: FlaskClient, finished: str, dictionary: str
+) -> None:
+    """A model for its only dictionary, and the sign of a feature for its strand."""
+    address = f"/v1/features/{dictionary}/1-/causal-tests"
+    answer = client.post(address, json={"run": finished, "tf": "REB1"})
+    assert answer.status_code == 202, answer.text
+    asked = answer.get_json()["parameters"]
+    assert (asked["feature"], asked["strand"]) == (1, "-")
+
+
+def test_a_list_is_refused_in_words(client: FlaskClient) -> None:
+    answer = client.post(CAUSAL, json=[])
+    assert (answer.status_code, "must be a JSON object" in answer.text) == (400, True)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"null", b"x" * 200_000])
@@ -342,8 +362,14 @@ def test_intervals_are_stored_until_they_are_deleted(
         ({"name": "a\nb"}, 400, "one line"),
         ({"file": (BytesIO(b"A\t1\t2\n"), "x.bed")}, 422, "the sequences are named 'chrA', 'chrB'"),
         ({"file": (BytesIO(b"chrA\t1\t99\n"), "x.bed")}, 422, "line 1: end 99 is outside 'chrA'"),
-        ({"file": (BytesIO(b"chrA\tx\t9\n"), "x.bed")}, 422, "line 1"),
-        ({"file": (BytesIO(b""), "x.bed")}, 422, "no intervals"),
+        ({"file": (BytesIO(b"chrA\tx\t9\n"), "x.bed")}, 422, "BED line 1"),
+        ({"file": (BytesIO(b""), "x.bed")}, 422, "the BED file holds no intervals"),
+        ({"background": (BytesIO(BED), "b.bed")}, 400, "the same intervals"),
+        (
+            {"file": (BytesIO(b"chrA\t0\t20\nchrB\t0\t10\n"), "x.bed")},
+            400,
+            "no room for a background",
+        ),
     ],
 )
 def test_what_a_question_about_intervals_refuses(

@@ -156,6 +156,27 @@ def test_features_of_a_concept(tmp_path: Path) -> None:
         concept_features(source(), "exons", choice, orientation=None)
 
 
+def test_without_genes_and_without_an_atlas_of_concepts_it_is_said_so(tmp_path: Path) -> None:
+    bare = make_atlas()
+    bare = replace(bare, concepts=bare.concepts.slice(0, 0))
+    asked = source(tmp_path, tested=True)
+    assert asked.result is not None
+    table = asked.result.table("concepts")
+    pq.write_table(table.slice(0, 0), asked.result.files["concepts.parquet"])
+    asked = replace(asked, atlas=IndexedAtlas(bare))
+    with pytest.raises(StateError, match="no gene annotation, and the atlas no concepts"):
+        concept_features(asked, "exon", Choice(sort="f1"), orientation=None)
+    with pytest.raises(StateError, match="the atlas has no concepts"):
+        concept_features(replace(asked, result=None), "exon", Choice(sort="f1"), orientation=None)
+    assert "no concepts" in concepts(asked, max_q=0.05)["note"]
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_factor_must_be_named(name: str) -> None:
+    with pytest.raises(OptionError, match="name a factor"):
+        tf_features(source(), name, ALL)
+
+
 def test_intervals_of_a_user() -> None:
     rows = [
         dict.fromkeys(RANKING_SCHEMA.names, 1) | {"feature": f, "auroc": a}
@@ -165,6 +186,7 @@ def test_intervals_of_a_user() -> None:
     answer = interval_features(source(), ranking, Choice(sort="auroc", limit=1))
     assert (features(answer), answer.page.total, answer.head["tested"]) == (["2+"], 2, 2)
     assert answer.to_json()["features"][0]["label"] == "intron"
+    assert answer.head["note"].startswith("too few for a test: 1 interval against 1")
 
 
 def test_a_list_is_written_as_text_and_as_parquet(tmp_path: Path) -> None:

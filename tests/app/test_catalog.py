@@ -8,7 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotations.errors import OptionError, UnknownNameError
-from app.catalog import NO_TEST, feature, features, matches, parse_feature, signal_file
+from app.catalog import (
+    NO_TEST,
+    feature,
+    features,
+    matches,
+    one_strand,
+    parse_feature,
+    parse_feature_row,
+    signal_file,
+)
 from app.selection import Choice
 from tests.app.test_answers import make_result
 
@@ -52,6 +61,36 @@ def test_a_run_knows_no_groups(tmp_path: Path) -> None:
     assert matches(result, Choice(group_by="cluster")).total == 2
     with pytest.raises(OptionError, match="a run knows no groups"):
         matches(result, Choice(group_by="group"))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("3", (3, None)),
+        ("3-", (3, "-")),
+        ("3+", (3, "+")),
+        ("3 ", (3, "+")),
+        ("3_minus", (3, "-")),
+        ("3_plus", (3, "+")),
+    ],
+)
+def test_a_feature_is_named_with_its_strand_or_without(
+    text: str, named: tuple[int, str | None]
+) -> None:
+    assert parse_feature_row(text, 4) == named
+
+
+@pytest.mark.parametrize("text", ["4-", "-", "3--", "3-+", "-3", "_minus"])
+def test_what_is_no_feature_row_is_refused(text: str) -> None:
+    with pytest.raises(UnknownNameError, match="numbered 0 to 3"):
+        parse_feature_row(text, 4)
+
+
+def test_a_name_and_a_parameter_must_ask_for_one_strand() -> None:
+    assert one_strand("-", None) == one_strand(None, "-") == one_strand("-", "-") == "-"
+    assert one_strand(None, None) is None
+    with pytest.raises(OptionError, match=r"named on strand -, and the strand asked for is \+"):
+        one_strand("-", "+")
 
 
 @pytest.mark.parametrize("text", ["4", "-1", "1e0", "", "\u0661", "9" * 30])

@@ -184,7 +184,7 @@ def form(**fields: object) -> dict[str, object]:
         (form(options='{"colour": 1}'), "colour"),
         (form(options='{"seed": 1}', seed="2"), "twice"),
         (form(title=["a", "b"]), "once"),
-        ({"file": [(io.BytesIO(FASTA), "a"), (io.BytesIO(FASTA), "b")]}, "one file"),
+        ({"file": [(io.BytesIO(FASTA), "a"), (io.BytesIO(FASTA), "b")]}, "once"),
     ],
 )
 def test_bad_forms_are_refused_in_words(

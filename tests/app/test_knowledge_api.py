@@ -141,6 +141,29 @@ def test_all_that_is_known_of_a_feature(client: FlaskClient, finished: str) -> N
     assert client.get("/v1/motifs/MA9999.1/logo.svg").status_code == 404
 
 
+def test_a_feature_is_named_with_its_sign(client: FlaskClient, finished: str) -> None:
+    for name in ("1-", "1_minus"):
+        [row] = get(client, f"/v1/features/toy-sae/{name}")["rows"]
+        assert row["strand"] == "-"
+        view = get(client, f"/v1/runs/{finished}/features/{name}")
+        assert (view["feature"], {row["strand"] for row in view["strands"]}) == (1, {"-"})
+    assert client.get("/v1/features/toy-sae/1+/logo.svg").status_code == 200
+    assert client.get("/v1/features/toy-sae/1-/logo.svg").status_code == 404
+    both = client.get(f"/v1/runs/{finished}/features/1/peaks.bed?strand=-")
+    assert client.get(f"/v1/runs/{finished}/features/1-/peaks.bed").text == both.text
+    said = get(client, "/v1/features/toy-sae/1-?strand=%2B", 400)["detail"]
+    assert "leave one of them out" in said
+
+
+def test_a_matrix_needs_no_version_and_another_is_refused_with_what_is_held(
+    client: FlaskClient,
+) -> None:
+    held = client.get("/v1/motifs/MA0363.3/logo.svg").text
+    assert client.get("/v1/motifs/ma0363/logo.svg").text == held
+    said = get(client, "/v1/motifs/MA0363.1/logo.svg", 404)["detail"]
+    assert "MA0363.3" in said
+
+
 def test_concepts(client: FlaskClient, finished: str) -> None:
     view = get(client, "/v1/concepts")
     assert [row["concept"] for row in view["concepts"]] == ["intron", "exon"]
@@ -148,9 +171,14 @@ def test_concepts(client: FlaskClient, finished: str) -> None:
     assert [row["feature"] for row in answer["features"]] == [2]
     assert (answer["total"], answer["next_page_token"]) == (2, "1")
     run = get(client, f"/v1/concepts/intron/features?run={finished}&orientation=same")
-    assert (run["source"], [row["feature"] for row in run["features"]]) == ("run", [2, 1])
+    assert (run["source"], [row["feature"] for row in run["features"]]) == ("run", [2])
     text = client.get("/v1/concepts/intron/features?format=tsv").text
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 3  # one row has q = 0.5
+    whole = get(client, "/v1/concepts/intron/features?max_q=1")
+    assert (whole["total"], whole["max_q"]) == (3, None)
+    assert "whatever their q" in whole["note"]
+    none = get(client, "/v1/concepts/intron/features?max_q=1e-9")
+    assert (none["features"], [row["feature"] for row in none["nearest"]]) == ([], [2, 2, 1])
 
 
 def test_atlases_are_listed(client: FlaskClient) -> None:
@@ -171,6 +199,8 @@ def test_atlases_are_listed(client: FlaskClient) -> None:
         ("/v1/tfs/REB1/features?evidence=sure", 400, "evidence must be of enriched"),
         ("/v1/tfs/REB1/features?sort=size", 400, "sort"),
         ("/v1/tfs/REB1/features?group_by=family", 400, "group_by"),
+        ("/v1/tfs/%20/features", 400, "name a factor"),
+        ("/v1/tfs/Spi1/features", 404, "No installed atlas covers vertebrates"),
         ("/v1/tfs/REB1/features?format=xlsx", 400, "format"),
         ("/v1/tfs/REB1/features?colour=red", 400, "there is no such parameter"),
         ("/v1/tfs/REB1/features?page_token=x", 400, "next_page_token"),

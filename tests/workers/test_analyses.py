@@ -10,7 +10,7 @@ import pytest
 from annotations.activations import from_stretches, read_feature
 from annotations.cards import find_cards
 from annotations.concept_tracks import INTERVALS_SCHEMA
-from annotations.errors import StorageError, WeightsError
+from annotations.errors import OptionError, StorageError, WeightsError
 from app.analyses import cancel_analysis, create_analysis
 from app.analysis_leases import claim_analysis
 from app.database import reading, transaction
@@ -168,6 +168,21 @@ def test_a_process_that_is_to_stop_gives_its_analysis_back(here, run_id):
     assert not answerer(here, stopping=lambda: next(told, True)).run(asked)
     assert (row(here, asked).state, row(here, asked).attempts) == ("QUEUED", 0)
     assert answerer(here).run(asked)
+
+
+def test_what_cannot_be_answered_is_no_error_of_ours(here, run_id, monkeypatch, caplog):
+    asked = ask_causal(here, run_id)
+
+    def refuse(*args, **options):
+        raise OptionError("there is no room")
+
+    monkeypatch.setattr(analyses, "causal_test", refuse)
+    with caplog.at_level("INFO", logger="workers.analyses"):
+        assert not answerer(here).run(asked)
+    assert row(here, asked).state == "EXECUTOR_ERROR"
+    [record] = [one for one in caplog.records if asked in one.getMessage()]
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert "there is no room" in record.getMessage()
 
 
 def test_an_error_that_may_pass_is_tried_three_times(here, run_id, monkeypatch):

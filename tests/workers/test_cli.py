@@ -1,6 +1,7 @@
 """The command line: a whole run on a tiny model, and what it says to bad input."""
 
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from annotations.errors import StorageError
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
 from workers import cli
+from workers.annotate import _earlier, _move_into
 from workers.answers import open_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -293,6 +295,35 @@ def test_force_replaces_the_files_and_keeps_the_others(place, tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
     assert (out / "features.tsv").is_file()
     assert list((out / "signal").iterdir()) == []
+
+
+def test_force_removes_what_only_the_earlier_run_wrote(tmp_path):
+    earlier, fresh = tmp_path / "o", tmp_path / "fresh"
+    for folder in (earlier, fresh):
+        folder.mkdir()
+    (fresh / "features.tsv").write_text("new")
+    for name in ("genes.bed", "motifs.meme", "motifs.txt"):
+        (earlier / name).write_text(name)
+    # without a provenance nothing there is known to be of a result
+    assert _earlier(earlier) == []
+    sha256 = hashlib.sha256(b"motifs.meme").hexdigest()
+    (earlier / "provenance.json").write_text(json.dumps({"motif_test": {"user_sha256": sha256}}))
+    assert _move_into(fresh, earlier) == ["features.tsv"]
+    assert sorted(path.name for path in earlier.iterdir()) == [
+        "features.tsv",
+        "motifs.txt",  # the user's own
+        "provenance.json",
+    ]
+
+
+def test_a_signal_is_named_by_a_feature_with_its_sign(result, tmp_path, capsys):
+    out = str(tmp_path / "f3.bw")
+    capsys.readouterr()
+    assert cli.run(["signal", str(result), "--feature", "3-", "--out", out]) == 0
+    assert "feature 3, strand -, 2 contigs" in capsys.readouterr().out
+    for strand in ("+", "either"):
+        asked = ["signal", str(result), "--feature", "3-", "--strand", strand, "--out", out]
+        assert cli.run(asked) == 2
 
 
 def test_help_is_fast_because_torch_is_not_loaded():

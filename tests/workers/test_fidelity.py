@@ -152,7 +152,6 @@ def hyenadna() -> HyenaDna:
         model = HyenaDna(config)
         for layer in model.layers:
             layer.mixer.kernel.normal_(std=0.1)
-            layer.mixer.bias.normal_()
     return model.requires_grad_(False).eval()
 
 

@@ -11,7 +11,7 @@ from annotations.sequences import contigs, read_sequences
 from tests.app.atlas_cases import install_atlas
 from tests.app.conftest import FASTA, write_models, write_results
 from workers import cli
-from workers.commands.answering import EVIDENCE_LETTERS, letters
+from workers.commands.answering import EVIDENCE_LETTERS, _print_match_rows, letters
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_the_atlas_answers_at_once(capsys):
     assert "known from the atlas of the dictionary (a yeast, two contigs)" in printed
     cells = next(line for line in lines if line.startswith("1+")).split()
     assert cells == ["1+", "REB1", "MA0363.3", "REB1", "3.00", "1.0e-09", "-2", "2.00", "1.0e-03",
-                     "-", "ec"]  # fmt: skip
+                     "-", "enriched,centred"]  # fmt: skip
     assert "* measured on held-out contigs" in printed
     assert next(line for line in lines if line.startswith("toy-neurons")).split()[1:3] == [
         "MA0363.3",
@@ -122,8 +122,13 @@ def test_what_a_feature_is_known_for(capsys):
 
 
 def test_which_features_predict_a_concept(result, capsys):
-    lines = ask(capsys, "--concept", "intron", "--orientation", "same").splitlines()
+    assert ask(capsys, "--concept", "intron").count("\n2") == 2
+    nothing = ask(capsys, "--concept", "intron", "--max-q", "1e-9")
+    assert "none at q <= 1e-09; the nearest, which is no answer:" in nothing
+    all_rows = ["--concept", "intron", "--orientation", "same", "--max-q", "1"]
+    lines = ask(capsys, *all_rows).splitlines()
     assert lines[0].startswith("intron, same strand; toy-sae: known from the atlas")
+    assert "whatever their q" in lines[0]
     assert [line.split()[0] for line in lines[3:6]] == ["2-", "2+", "1+"]
     assert "measured on the sequences and annotation of this run" in ask(
         capsys, result, "--concept", "intron"
@@ -135,7 +140,8 @@ def test_which_features_mark_intervals(place, result, capsys):
     (place / "rest.bed").write_text("chrA\t10\t12\nchrA\t14\t16\n")
     bed = ["--bed", place / "peaks.bed"]
     printed = ask(capsys, result, *bed, "--background", place / "rest.bed")
-    assert printed.startswith("1 intervals against 2; 3 feature rows of toy-sae")
+    assert printed.startswith("1 interval against 2; 3 feature rows of toy-sae")
+    assert "too few for a test" in printed
     answer = json.loads(
         ask(capsys, result, *bed, "--background", place / "rest.bed", "--format", "json")
     )
@@ -144,7 +150,7 @@ def test_which_features_mark_intervals(place, result, capsys):
         (1, "-", 1.0),
         (2, "+", 0.5),
     ]
-    assert "1 intervals" in ask(capsys, result, *bed, "--fasta", place / "in.fa")
+    assert "1 interval against" in ask(capsys, result, *bed, "--fasta", place / "in.fa")
     said = ask(capsys, result, *bed, code=2)
     assert "--bed needs --background, or --fasta" in said
     (place / "in.fa").write_bytes(FASTA.replace(b"ACGT", b"ACGA"))
@@ -171,6 +177,9 @@ def test_a_table_is_written_to_a_file(place, capsys):
         (["--tf", "REB1", "--format", "parquet"], "name a file with --out"),
         (["--tf", "REB1", "--out", "x.tsv"], "--out needs --format"),
         (["--tf", "REB1", "--format", "tsv", "--out", "/no/where/x.tsv"], "there is no folder"),
+        (["--tf", " "], "name a factor"),
+        (["--tf", "Spi1"], "`saetrack annotate --taxon vertebrates` makes a result"),
+        (["--feature", "1-", "--strand", "+"], "named on strand -"),
         (["--tf", "REBB1"], "REB1"),
         (["--tf", "REB1", "--orientation", "same"], "--orientation does not go with this"),
         (["--tf", "REB1", "--taxon", "plants"], "JASPAR2026 fungi"),
@@ -193,4 +202,19 @@ def test_wrong_questions_get_one_line(arguments, said, capsys):
 
 
 def test_every_kind_of_evidence_has_a_letter():
-    assert letters(";".join(EVIDENCE_LETTERS)) == "ecspk"
+    assert letters(";".join(EVIDENCE_LETTERS)) == "ECSPK"
+
+
+def test_letters_stand_where_words_do_not_fit(capsys):
+    row = dict.fromkeys(("cluster", "offset", "auroc", "held_out_q", "members"))
+    row |= {"feature": 1, "strand": "+", "motif_name": "X", "matrix_id": "M1"}
+    row |= {"log2_enrichment": 1.0, "q": 0.01, "evidence": "enriched;centred"}
+    del row["members"]
+    _print_match_rows([row])
+    printed = capsys.readouterr().out
+    assert "enriched,centred" in printed
+    assert "E enriched" not in printed
+    _print_match_rows([row, row | {"feature": 10**60}])
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[2].endswith("EC")
+    assert "E enriched, C centred" in printed

@@ -34,8 +34,8 @@ def add(name: str, fasta: Path, genes: Path | None) -> None:
     genome = add_genome(settings_from_environment().genomes_dir, name, fasta, genes=genes)
     with_genes = "with genes" if genome.has_genes else "without genes"
     click.echo(
-        f"{genome.name}: {counted(len(genome.contigs), 'contig')}, {genome.bases:,} bases, {with_genes}, in "
-        f"{genome.folder}"
+        f"{genome.name}: {counted(len(genome.contigs), 'contig')}, {genome.bases:,} bases, "
+        f"{with_genes}, in {genome.folder}"
     )
 
 

@@ -24,7 +24,7 @@ function duration(seconds) {
 /** A length in words. */
 function length(bases) {
   for (const [size, unit] of [[1e9, "Gb"], [1e6, "Mb"], [1e3, "kb"]]) {
-    if (bases >= size) return `${(bases / size).toFixed(1)} ${unit}`;
+    if (bases >= size) return `${(bases / size).toFixed(1).replace(/\.0$/, "")} ${unit}`;
   }
   return `${bases} bases`;
 }
