@@ -55,11 +55,12 @@ def put(codes, word, at):
     codes[at : at + len(word)] = encode_bases(word)
 
 
-def test_peaks_at_the_ends_beside_n_and_copies_are_left_out(tmp_path):
+def test_peaks_at_the_ends_beside_n_overlapping_ones_and_copies_are_left_out(tmp_path):
     codes = random_codes()
     codes[5000] = 4
-    codes[9000 - 15 : 9000 + 16] = codes[8000 - 15 : 8000 + 16]
-    peaks = [7000, 8000, 9000, 5000 + HALF, 4999 - HALF, HALF - 1, LENGTH - HALF]
+    codes[9000 - 20 : 9000 + 21] = codes[8000 - 20 : 8000 + 21]
+    overlapping = 7000 + 2 * HALF
+    peaks = [7000, 8000, overlapping, 9000, 5000 + HALF, 4999 - HALF, HALF - 1, LENGTH - HALF]
     row, _ = row_of(tmp_path, codes, peaks)
     assert row.position.tolist() == [7000, 8000, 4999 - HALF]
     assert (np.diff(row.value) < 0).all()
