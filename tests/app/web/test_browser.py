@@ -179,7 +179,9 @@ def test_from_a_feature_to_a_factor_to_a_file(browser: Chromium, root: str, run:
     browser.goto(f"{root}{run}?features=&sort=max")
     browser.click("#list tbody th a")
     browser.wait_for("location.pathname.startsWith('/features/')")
-    assert browser.evaluate("document.querySelectorAll('.seq .h9').length") > 0
+    # the address changes before the page is there
+    browser.wait_for("document.querySelectorAll('.seq .h9').length > 0")
+    browser.wait_for("document.readyState === 'complete'")
     size = browser.evaluate(
         "fetch(document.querySelector('a[download][href*=\"signal.bw\"]').href)"
         ".then(answer => answer.arrayBuffer()).then(data => data.byteLength)"
@@ -192,7 +194,7 @@ def test_from_a_feature_to_a_factor_to_a_file(browser: Chromium, root: str, run:
     write(browser, "#q", "REB1")
     browser.click("form[action='/tfs'] button")
     browser.wait_for("location.pathname.startsWith('/tfs')")
-    assert browser.evaluate("document.querySelector('h1').textContent.length") > 3
+    browser.wait_for("(document.querySelector('h1') || {textContent: ''}).textContent.length > 3")
 
 
 def test_cancel_stops_a_run(service: Service, browser: Chromium, root: str) -> None:
