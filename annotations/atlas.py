@@ -17,14 +17,13 @@ dictionary only, so an atlas names the sha256 of its weights and is refused for 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -41,8 +40,6 @@ from annotations.tables import column, replacing
 
 FORMAT: Final = 2
 """Version of the folder's layout."""
-BUNDLED_BYTES: Final = 4_000_000
-"""Largest atlas that travels with the project."""
 MAX_BYTES: Final = 400_000_000
 """Largest atlas that is written or read, as files."""
 MAX_TABLE_BYTES: Final = 4_000_000_000
@@ -142,18 +139,6 @@ class Atlas:
     def card(self) -> dict[str, Any]:
         """Where it comes from, as JSON values."""
         return asdict(self.about)
-
-    def labels_for(self, features: Sequence[int]) -> pa.Table:
-        """Rows of `labels` of some features; a feature that nothing is known of has none."""
-        wanted = pa.array(np.asarray(features, np.uint32))
-        return self.labels.filter(pc.is_in(self.labels["feature"], wanted))
-
-    def matches_for(self, matrix_ids: Sequence[str]) -> pa.Table:
-        """Rows of `matches` of some matrices, given with their versions, best q first."""
-        wanted = pa.array(list(matrix_ids), pa.string())
-        found = self.matches.filter(pc.is_in(self.matches["matrix_id"], wanted))
-        keys = [("q", "ascending"), ("log2_enrichment", "descending"), ("feature", "ascending")]
-        return found.sort_by([*keys, ("strand", "descending")])
 
 
 def write_atlas(atlas: Atlas, folder: Path, *, max_bytes: int = MAX_BYTES) -> Atlas:

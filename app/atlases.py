@@ -108,11 +108,6 @@ class IndexedAtlas:
         """Where it comes from, in a few words."""
         return {name: getattr(self.atlas.about, name) for name in BRIEF}
 
-    @property
-    def concept_names(self) -> list[str]:
-        """Names of the concepts, sorted."""
-        return sorted(self._by_concept)
-
     def matches_of(self, matrix_ids: Iterable[str]) -> NDArray[np.int64]:
         """Rows of the matches of some matrices, given with their versions."""
         return _rows(self._by_matrix, matrix_ids)

@@ -94,20 +94,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     # a redirect would lose the path that relative addresses of tracks go by
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
-    for module in (
-        service,
-        models,
-        runs,
-        features,
-        tfs,
-        dictionaries,
-        logos,
-        concepts,
-        analyses,
-        tracks,
-        shared,
-        ucsc,
-    ):
+    for module in MODULES:
         app.register_api(module.api)  # type: ignore[attr-defined]
     app.register_blueprint(web)
     errors.register(app)

@@ -105,7 +105,6 @@ def test_matches_are_found_by_matrix() -> None:
     found = atlas.matches.table.take(pa.array(atlas.matches_of(["MA0363.3", "MA0362.1", "MA9.9"])))
     assert sorted(found["feature"].to_pylist()) == [1, 2, 2]
     assert atlas.matches_of([]).tolist() == []
-    assert atlas.concept_names == ["exon", "intron"]
     assert atlas.group_of(np.array([2, 4, 6])).to_pylist() == [5, 5, None]
 
 

@@ -416,6 +416,8 @@ def _say(values: dict[str, Any]) -> None:
     for key, value in values.items():
         if value in (None, "", (), [], {}):
             continue
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
         if isinstance(value, dict):
             value = ", ".join(f"{name}: {part}" for name, part in value.items())
         elif isinstance(value, (list, tuple)):
