@@ -49,6 +49,7 @@ __all__ = [
     "as_stored",
     "check",
     "concatenate",
+    "count_active_bases",
     "from_stretches",
     "join_touching",
     "merge_stretches",
@@ -280,6 +281,19 @@ def _cells(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """Window, feature row and value of each cell."""
     return (cell % windows).astype(np.int32), (cell // windows).astype(np.int32), value
+
+
+def count_active_bases(path: Path) -> int:
+    """Active bases that a file holds, of all features; only its metadata is read.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, cut or not one of `write_stretches`.
+    """
+    metadata = _metadata(path)
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    return sum(group.column(_VALUES).num_values for group in groups)
 
 
 def stretch_groups(path: Path) -> Iterator[pa.Table]:

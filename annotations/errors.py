@@ -5,6 +5,7 @@ SaetrackError
  |- CoordinateError   a position is outside its sequence, or reversed   (also ValueError)
  |- OptionError       an option has a value that is not allowed         (also ValueError)
  |- LimitError        an input is larger than this installation takes   (also ValueError)
+ |- QuotaError        too much of one owner's waits already             (also RuntimeError)
  |- UnknownNameError  no motif, model, feature or run has this name     (also LookupError)
  |   '- AmbiguousNameError  several have it; the error carries them
  |- StateError        the thing is not in a state that allows this      (also RuntimeError)
@@ -49,6 +50,17 @@ class LimitError(SaetrackError, ValueError):
     """An input is larger than this installation takes."""
 
     code = "limit-exceeded"
+
+
+class QuotaError(SaetrackError, RuntimeError):
+    """Too much of one owner's waits already."""
+
+    code = "quota-exceeded"
+
+    def __init__(self, message: str, *, seconds: int) -> None:
+        """Say what there is too much of, and in how many seconds to try again."""
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class UnknownNameError(SaetrackError, LookupError):

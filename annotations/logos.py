@@ -23,11 +23,11 @@ _SHORTEST: Final = 0.005
 """Bits below which a letter would not be seen."""
 
 # The customary hues, in tones that stand out on white and on black.
-_COLOURS: Final = {"A": "#009e73", "C": "#3a8fd0", "G": "#d98e00", "T": "#d23b50"}
+COLOURS: Final = {"A": "#009e73", "C": "#3a8fd0", "G": "#d98e00", "T": "#d23b50"}
 
 # Outlines in a box of 100 by 100, y downwards, so that no font is needed and a letter fills its
 # box.
-_OUTLINES: Final = {
+OUTLINES: Final = {
     "A": "M0 100 38 0H62L100 100H79L71 76H29L21 100ZM35 58H65L50 15Z",
     "C": "M100 34H79C76 22 65 15 53 15C33 15 21 30 21 50S33 85 53 85C65 85 76 78 79 66H100"
     "C96 87 77 100 52 100C20 100 0 79 0 50S20 0 52 0C77 0 96 13 100 34Z",
@@ -150,7 +150,7 @@ def _column(heights: NDArray[np.float64], left: float, ground: float) -> list[st
         top -= tall
         letter = "ACGT"[base]
         drawn.append(
-            f'<path fill="{_COLOURS[letter]}" d="{_OUTLINES[letter]}" transform="translate('
+            f'<path fill="{COLOURS[letter]}" d="{OUTLINES[letter]}" transform="translate('
             f'{left + 0.5:g} {top:.2f})scale({(_COLUMN - 1) / 100:g} {tall / 100:.4f})"/>'
         )
     return drawn

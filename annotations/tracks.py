@@ -8,7 +8,7 @@ bigWig holds every base of a contig it describes: where the feature is silent th
 is an explicit 0, so that "no signal" and "not looked at" are not the same.
 """
 
-import shutil
+import errno
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyBigWig
 from numpy.typing import NDArray
 
 from annotations.active_bases import Activations, select
-from annotations.errors import CoordinateError, FormatError, LimitError, OptionError, StorageError
+from annotations.bbi import Stretches
+from annotations.bigwig import write_runs
+from annotations.errors import CoordinateError, FormatError, OptionError, StorageError
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
 from annotations.tables import (
@@ -42,14 +43,6 @@ LABEL_COLUMNS = ("label", "motif", "gene")
 
 LABEL_LENGTH = 60
 """Characters of a label in BED; bedtools 2.30 cuts long lines without a word."""
-
-
-MAX_TRACK_CONTIGS = 5000
-"""Most contigs of a bigWig. pyBigWig looks contigs up one by one, so time grows with the square
-of their number: a second of CPU for 10,000, 98 for 100,000."""
-
-BYTES_PER_RUN = 32
-"""More than a run takes in a bigWig, zoom levels included (measured: 6)."""
 
 
 class Runs(NamedTuple):
@@ -111,8 +104,8 @@ def signal_runs(activations: Activations, length: int) -> Runs:
     return Runs(start[order].astype(np.int64), end[order].astype(np.int64), value[order])
 
 
-def _contig_runs(active: Activations, chosen: Sequence[int], lengths: Sequence[int]) -> list[Runs]:
-    """The runs of `signal_runs` for each chosen contig, all found in one pass.
+def _contig_runs(active: Activations, chosen: Sequence[int], lengths: Sequence[int]) -> Stretches:
+    """The runs of `signal_runs` of all chosen contigs, by their places among these, in one pass.
 
     The contigs are laid end to end on one axis, and runs are cut where one contig ends.
     """
@@ -134,11 +127,8 @@ def _contig_runs(active: Activations, chosen: Sequence[int], lengths: Sequence[i
     start = np.union1d(runs.start, borders)
     end = np.append(start[1:], sizes.sum())
     value = runs.value[np.searchsorted(runs.start, start, side="right") - 1]
-    first = np.searchsorted(start, borders)
-    return [
-        Runs(start[low:high] - border, end[low:high] - border, value[low:high])
-        for low, high, border in zip(first, np.append(first[1:], len(start)), borders, strict=True)
-    ]
+    contig = np.searchsorted(borders, start, side="right") - 1
+    return Stretches(contig, start - borders[contig], end - borders[contig], value)
 
 
 def write_bigwig(
@@ -178,10 +168,8 @@ def write_bigwig(
         are missing, doubled or hold white space.
     OptionError
         If `strand` is none of the three or `contigs` is empty.
-    LimitError
-        If there are more than `MAX_TRACK_CONTIGS` contigs.
     StorageError
-        If the file cannot be written whole.
+        If the file cannot be written.
     """
     if strand not in get_args(SignalStrand):
         raise OptionError(f"strand must be one of +, - and either, got {strand!r}")
@@ -200,34 +188,18 @@ def write_bigwig(
         raise OptionError(
             f"contigs must be one or more indices from 0 to {len(names) - 1}, got {list(chosen)}"
         )
-    if len(chosen) > MAX_TRACK_CONTIGS:
-        raise LimitError(
-            f"a bigWig holds at most {MAX_TRACK_CONTIGS} contigs here, got {len(chosen)}; name "
-            "the contigs to show, or read the signal from activations.parquet"
-        )
     _check_contigs(stretches, len(names))
     if strand != "either":
         sign = pa.scalar(STRAND_SIGNS[strand], pa.int8())
         stretches = stretches.filter(pc.equal(stretches.column("strand"), sign))
     active = from_stretches(stretches)
-    _check_room(path, runs=2 * len(active.value) + len(chosen))
-    runs_of_contigs = _contig_runs(active, chosen, lengths)
-    with replacing(path) as temporary:
-        try:
-            # pyBigWig crashes the process where it cannot make the file: let Python try first
-            temporary.touch()
-            with pyBigWig.open(str(temporary), "w") as file:
-                file.addHeader([(names[contig], lengths[contig]) for contig in chosen])
-                for contig, runs in zip(chosen, runs_of_contigs, strict=True):
-                    file.addEntries(
-                        [names[contig]] * len(runs.start),
-                        runs.start,
-                        ends=runs.end,
-                        values=runs.value,
-                    )
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"cannot write the track {path.name}: {error}") from error
-        _check_whole(temporary, path.name, sum(lengths[contig] for contig in chosen))
+    runs = _contig_runs(active, chosen, lengths)
+    try:
+        write_runs(path, runs, [names[at] for at in chosen], [lengths[at] for at in chosen])
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise StorageError(f"cannot write the track {path.name}: {error.strerror}") from error
 
 
 def peaks_bed(peaks: pa.Table, names: Sequence[str]) -> str:
@@ -424,34 +396,3 @@ def _check_contigs(table: pa.Table, n_contigs: int) -> None:
     largest = pc.max(table.column("contig")).as_py()
     if largest is not None and largest >= n_contigs:
         raise CoordinateError(f"contig {largest} is not among the {n_contigs} of this submission")
-
-
-def _check_room(path: Path, *, runs: int) -> None:
-    """Refuse to write a bigWig where there is no folder or no room for it.
-
-    pyBigWig crashes the process when a disk is full while it writes.
-    """
-    try:
-        free = shutil.disk_usage(path.parent).free
-    except OSError as error:
-        raise StorageError(f"cannot write the track {path.name}: {error.strerror}") from error
-    needed = 2**20 + BYTES_PER_RUN * runs
-    if free < needed:
-        raise StorageError(
-            f"the track {path.name} needs up to {needed} bytes of disk, {free} are free; "
-            "make room and ask again"
-        )
-
-
-def _check_whole(path: Path, name: str, bases: int) -> None:
-    """Refuse a bigWig that does not hold a value for each of a number of bases.
-
-    pyBigWig does not report every failure to write: a full disk leaves a cut file.
-    """
-    try:
-        with pyBigWig.open(str(path)) as file:
-            covered = int(file.header()["nBasesCovered"])
-    except RuntimeError as error:
-        raise StorageError(f"the track {name} was not written whole: {error}") from error
-    if covered != bases:
-        raise StorageError(f"the track {name} holds {covered} bases of {bases}; is the disk full?")

@@ -278,19 +278,20 @@ def due_analyses(session: Session, settings: Settings, *, alive: int) -> list[Du
     if alive:
         unsent = or_(unsent, ~recent)
     found = session.execute(
-        select(Analysis.id, Computation.dictionary_id)
+        select(Analysis.id, Computation.queue)
         .join(Run, Run.id == Analysis.run_id)
         .join(Computation, Computation.id == Run.computation_id)
         .where(_is_free(), unsent, Analysis.attempts < settings.max_attempts)
         .order_by(Analysis.created_at, Analysis.id)
         .limit(max(0, MESSAGES - int(waiting or 0)))
+        .with_for_update(of=Analysis, skip_locked=True)
     ).all()
     session.execute(
         update(Analysis)
         .where(Analysis.id.in_([row.id for row in found]))
         .values(published_at=now())
     )
-    return [DueAnalysis(row.id, queue_name(row.dictionary_id)) for row in found]
+    return [DueAnalysis(row.id, queue_name(row.queue, urgent=True)) for row in found]
 
 
 def fail_exhausted_analyses(session: Session, settings: Settings) -> list[str]:

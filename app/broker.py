@@ -4,6 +4,7 @@ Celery delivers messages and runs tasks, nothing more: the state of the work is 
 the database, so messages may be lost or doubled without harm.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
@@ -17,9 +18,44 @@ TASK_RUN_ANALYSIS = "saetrack.run_analysis"
 """Name of the task that answers an analysis; its one argument is the analysis' id."""
 
 
-def queue_name(dictionary_id: str) -> str:
-    """The queue of a dictionary's shards; one for all until workers are specialised."""
-    return "saetrack"
+DEFAULT_QUEUE = "saetrack"
+"""Where a message without a queue would go; nothing is sent there."""
+
+
+def model_queue(model_sha256: str) -> str:
+    """Name of a model revision's queue: a worker reads those of the models it has.
+
+    Parameters
+    ----------
+    model_sha256 : str
+        Of the model's weights.
+    """
+    return model_sha256[:16]
+
+
+def queue_name(queue: str, *, urgent: bool) -> str:
+    """The broker's queue for the small runs and questions of a model, or for its long runs.
+
+    Parameters
+    ----------
+    queue : str
+        As from `model_queue`.
+    urgent : bool
+        Whether a person waits for it: then it goes before what does not.
+    """
+    # Redis is asked for the first message in the order of these names
+    return f"saetrack.{'fast' if urgent else 'long'}.{queue}"
+
+
+def broker_queues(queues: Iterable[str]) -> list[str]:
+    """All queues of the broker that a worker reads.
+
+    Parameters
+    ----------
+    queues : iterable of str
+        As from `model_queue`.
+    """
+    return [queue_name(queue, urgent=urgent) for urgent in (True, False) for queue in queues]
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -40,7 +76,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": _transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "task_default_queue": queue_name(""),
+        "task_default_queue": DEFAULT_QUEUE,
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,
@@ -81,6 +117,12 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "visibility_timeout": 900,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
+        "queue_order_strategy": "sorted",
+        # a broker that went away is noticed, and the web process is not held up by it
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
     }
 
 

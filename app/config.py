@@ -24,6 +24,15 @@ CLI_VARIABLES = frozenset({"SAETRACK_DEBUG"})
 DEVICES = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", re.ASCII)
 """Names of devices: the GPU if there is one, the CPU, the first GPU, the GPU of a number."""
 
+PUBLIC_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?(/[\w.~/-]*)?")
+"""What an address of this server looks like, without a query."""
+
+CONTACT = re.compile(r"[^\s@]+@[^\s@]+")
+"""What an e-mail address looks like; only mail tells whether there is one."""
+
+AUTH = ("none", "tokens")
+"""How whoever asks is known."""
+
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "workers" / "bundled"
 """Models that come with the project; found by path, since app never imports workers."""
 
@@ -52,8 +61,39 @@ class Settings:
     """Port the web process listens on."""
 
     trust_network: bool = False
-    """Whether to listen on an address that other machines reach. There are no accounts yet:
-    whoever reaches the port reads and deletes every run."""
+    """Whether to listen, without tokens, on an address that other machines reach: whoever
+    reaches the port then reads and deletes every run."""
+
+    auth: str = "none"
+    """`none`: one owner, for a server that only its own machine reaches. `tokens`: every request
+    needs a token of `saetrack token create`, and each owner sees their own runs only."""
+
+    public_url: str = ""
+    """Address under which others reach this server, such as `https://tracks.example.org`: what
+    links begin with. Without it they begin with what the request was sent to."""
+
+    contact: str = ""
+    """E-mail address of whoever answers for this server; UCSC asks each hub for one."""
+
+    cache_bytes: int = 20_000_000_000
+    """Most bytes of tracks that were made when they were asked for, and that are kept for the next
+    time; those that nobody has asked for the longest leave first."""
+
+    proxies: int = 0
+    """Reverse proxies in front of the web process, whose X-Forwarded headers are then believed."""
+
+    requests_per_minute: int = 6_000
+    """Requests per minute of a token, or of an address without one; 0 is no limit. Of servers
+    with tokens."""
+
+    submissions_per_hour: int = 600
+    """Submissions per hour of an owner; 0 is no limit. Of servers with tokens."""
+
+    max_queued_runs: int = 1_000
+    """Runs of an owner that may be on their way at once; 0 is no limit."""
+
+    max_queued_bases: int = 10_000_000_000
+    """Bases of an owner's runs that may be on their way at once; 0 is no limit."""
 
     max_upload_bytes: int = 200_000_000
     """Most bytes of one upload, as sent; a gzip file may hold more bases than bytes."""
@@ -79,6 +119,9 @@ class Settings:
     shard_bases: int = 200_000
     """Bases of a shard, about; more is less overhead, fewer is finer progress and less memory
     (about 0.7 GB for 200,000)."""
+
+    urgent_bases: int = 1_000_000
+    """Bases up to which a run goes before longer ones."""
 
     share_computations: bool = False
     """Whether equal submissions of different owners share one computation."""
@@ -120,7 +163,14 @@ class Settings:
             ("worker_seconds", 0.05, 86_400),
             ("max_attempts", 1, 100),
             ("shard_bases", 1_000, None),
+            ("urgent_bases", 0, None),
             ("min_free_bytes", 0, None),
+            ("cache_bytes", 0, None),
+            ("proxies", 0, 10),
+            ("requests_per_minute", 0, None),
+            ("submissions_per_hour", 0, None),
+            ("max_queued_runs", 0, None),
+            ("max_queued_bases", 0, None),
         ):
             value = getattr(self, name)
             # written so that NaN, which compares false with everything, is refused
@@ -128,12 +178,31 @@ class Settings:
                 range_ = f"at least {least}" if most is None else f"in [{least}, {most}]"
                 raise OptionError(f"{PREFIX}{name.upper()} must be {range_}, got {value}")
         check_device(self.device, what=f"{PREFIX}DEVICE")
-        if not self.trust_network and not self.is_loopback:
+        _set(self, "public_url", self.public_url.rstrip("/"))
+        if self.public_url and not PUBLIC_URL.fullmatch(self.public_url):
             raise OptionError(
-                f"{PREFIX}HOST is {self.host!r}, which other machines can reach, and this server "
-                "has no accounts: whoever reaches it reads and deletes every run. Use 127.0.0.1, "
-                f"or set {PREFIX}TRUST_NETWORK=1 where the network itself keeps others out"
+                f"{PREFIX}PUBLIC_URL must be http:// or https://, a host, perhaps a port and a "
+                f"path, such as https://tracks.example.org, got {self.public_url!r}"
             )
+        if self.contact and not CONTACT.fullmatch(self.contact):
+            raise OptionError(
+                f"{PREFIX}CONTACT must be an e-mail address, such as me@example.org, got "
+                f"{self.contact!r}"
+            )
+        if self.auth not in AUTH:
+            raise OptionError(f"{PREFIX}AUTH must be {' or '.join(AUTH)}, got {self.auth!r}")
+        if not (self.trust_network or self.has_tokens or self.is_loopback):
+            raise OptionError(
+                f"{PREFIX}HOST is {self.host!r}, which other machines can reach, and without "
+                "tokens whoever reaches it reads and deletes every run. Use 127.0.0.1, set "
+                f"{PREFIX}AUTH=tokens, or {PREFIX}TRUST_NETWORK=1 where the network itself keeps "
+                "others out"
+            )
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether every request needs a token."""
+        return self.auth == "tokens"
 
     @property
     def is_loopback(self) -> bool:

@@ -4,18 +4,27 @@ A shard is sent when it is free and can start, and again when no worker has acte
 message; `app.shards` says what becomes of it then.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.analysis_leases import release_analyses
 from app.broker import queue_name
 from app.config import Settings
-from app.database import now
-from app.models import ACTIVE_STATES, Computation, Shard, Worker
-from app.shards import can_start, changed, fail_computation, is_free, returned
+from app.database import database_time, now
+from app.models import ACTIVE_STATES, Computation, Shard, SoleJob, Worker
+from app.shards import (
+    can_start,
+    changed,
+    fail_computation,
+    is_free,
+    lock_computation_of,
+    returned,
+)
 
 MESSAGES_PER_WORKER = 2
 """Messages kept in flight for each live worker: one at work, one waiting."""
@@ -26,6 +35,7 @@ class Due(NamedTuple):
 
     shard_id: int
     queue: str
+    """Of the broker."""
 
 
 def release(session: Session, owner: str, *, stopped: bool = False) -> int:
@@ -59,51 +69,68 @@ def release(session: Session, owner: str, *, stopped: bool = False) -> int:
 def due(session: Session, settings: Settings, *, limit: int | None = None) -> list[Due]:
     """Shards to send a message for now; they count as sent when this is committed.
 
-    Free shards of all computations take turns, and a merge comes as soon as it can run.
-    A message that no worker acted on is sent again, but only while a worker is alive,
-    so that a long wait for one does not pile up messages.
+    Free shards of all computations take turns, and a merge comes as soon as it can run. Small
+    computations have a queue of their own, which workers read first. A message that no worker
+    acted on is sent again, but only while a worker is alive, so that a long wait for one does
+    not pile up messages.
 
     Parameters
     ----------
     session : Session
         A writing transaction. Commit before sending.
     settings : Settings
-        How long to wait before a message is sent again.
+        How long to wait before a message is sent again, and what is small.
     limit : int, optional
-        Most shards; by default what keeps `MESSAGES_PER_WORKER` in flight.
+        Most shards of each queue; by default what keeps `MESSAGES_PER_WORKER` in flight.
 
     Returns
     -------
     due : list of Due
         In the order to send.
     """
-    alive = len(live_workers(session, settings))
     recent = Shard.published_at > now() - settings.republish_seconds
-    if limit is None:
-        waiting = session.scalar(
-            select(func.count()).select_from(Shard).where(Shard.state == "QUEUED", recent)
+    small = Computation.bases <= settings.urgent_bases
+    active = Computation.state.in_(ACTIVE_STATES)
+    alive = Counter(queue for worker in live_workers(session, settings) for queue in worker.queues)
+    in_flight = {
+        (queue, bool(urgent)): int(count)
+        for queue, urgent, count in session.execute(
+            select(Computation.queue, small, func.count())
+            .select_from(Shard)
+            .join(Computation)
+            .where(Shard.state == "QUEUED", recent)
+            .group_by(Computation.queue, small)
         )
-        limit = max(0, MESSAGES_PER_WORKER * max(1, alive) - int(waiting or 0))
-    unsent: ColumnElement[bool] = Shard.published_at.is_(None)
-    if alive:
-        unsent = or_(unsent, ~recent)
-    found = session.execute(
-        select(Shard.id, Computation.dictionary_id)
-        .join(Computation)
-        .where(
-            is_free(),
-            unsent,
-            Shard.attempts < settings.max_attempts,
-            Computation.state.in_(ACTIVE_STATES),
-            can_start(),
-        )
-        .order_by(Shard.kind.desc(), Shard.position, Computation.created_at)
-        .limit(limit)
-    ).all()
+    }
+    found: list[Due] = []
+    for queue in session.scalars(select(Computation.queue).where(active).distinct()).all():
+        unsent: ColumnElement[bool] = Shard.published_at.is_(None)
+        if alive[queue]:
+            unsent = or_(unsent, ~recent)
+        for urgent in (True, False):
+            most = MESSAGES_PER_WORKER * max(1, alive[queue]) - in_flight.get((queue, urgent), 0)
+            rows = session.scalars(
+                select(Shard.id)
+                .join(Computation)
+                .where(
+                    Computation.queue == queue,
+                    small if urgent else ~small,
+                    is_free(),
+                    unsent,
+                    Shard.attempts < settings.max_attempts,
+                    active,
+                    can_start(),
+                )
+                .order_by(Shard.kind.desc(), Shard.position, Computation.created_at)
+                .limit(max(0, most if limit is None else limit))
+                # rows that another process is changing are not waited for: no deadlock
+                .with_for_update(of=Shard, skip_locked=True)
+            ).all()
+            found += [Due(row, queue_name(queue, urgent=urgent)) for row in rows]
     session.execute(
-        update(Shard).where(Shard.id.in_([row.id for row in found])).values(published_at=now())
+        update(Shard).where(Shard.id.in_([row.shard_id for row in found])).values(published_at=now())
     )
-    return [Due(row.id, queue_name(row.dictionary_id)) for row in found]
+    return found
 
 
 def fail_exhausted(session: Session, settings: Settings) -> list[int]:
@@ -122,30 +149,54 @@ def fail_exhausted(session: Session, settings: Settings) -> list[int]:
         Ids of the shards that have failed by this.
     """
     spent = session.scalars(
-        select(Shard)
+        select(Shard.id)
         .join(Computation)
         .where(
             is_free(),
             Shard.attempts >= settings.max_attempts,
             Computation.state.in_(ACTIVE_STATES),
         )
+        .order_by(Shard.computation_id, Shard.position)
     ).all()
-    for shard in spent:
-        what = "the merge" if shard.kind == "merge" else f"shard {shard.position}"
-        said = f"; the last word was: {shard.error}" if shard.error else ""
-        message = (
-            f"{what} was given up after {shard.attempts} attempts: each time its worker died or "
-            f"stopped answering{said}"
-        )
-        shard.state = "FAILED"
-        shard.error = message
-        shard.lease_owner = shard.lease_token = shard.lease_until = None
-        session.flush()
+    return [shard_id for shard_id in spent if _give_up(session, shard_id, settings)]
+
+
+def _give_up(session: Session, shard_id: int, settings: Settings) -> bool:
+    """Fail the computation of a shard; False if the shard is no longer spent."""
+    lock_computation_of(session, shard_id)
+    shard = session.get(Shard, shard_id, populate_existing=True)
+    if shard is None:
+        return False
+    said = f"; the last word was: {shard.error}" if shard.error else ""
+    message = (
+        f"{describe_shard(shard)} was given up after {shard.attempts} attempts: each time its "
+        f"worker died or stopped answering{said}"
+    )
+    failed = changed(
+        session,
+        update(Shard)
+        .where(Shard.id == shard_id, is_free(), Shard.attempts >= settings.max_attempts)
+        .values(
+            state="FAILED", error=message, lease_owner=None, lease_token=None, lease_until=None
+        ),
+    )
+    if failed:
         fail_computation(session, shard.computation_id, "EXECUTOR_ERROR", "worker-lost", message)
-    return [shard.id for shard in spent]
+    return failed
 
 
-def heartbeat(session: Session, worker_id: str, *, queue: str, models: Sequence[str]) -> None:
+def describe_shard(shard: Shard) -> str:
+    """A shard in words for its user: its number, and where its bases lie."""
+    if shard.kind == "merge":
+        return "the merge"
+    contig, start, end = shard.spans[0]
+    more = f" and {len(shard.spans) - 1} more" if len(shard.spans) > 1 else ""
+    return f"shard {shard.position} (contig {contig + 1}, bases {start + 1}-{end}{more})"
+
+
+def heartbeat(
+    session: Session, worker_id: str, *, queues: Sequence[str], models: Sequence[str]
+) -> None:
     """Record that a worker is alive.
 
     Parameters
@@ -154,16 +205,18 @@ def heartbeat(session: Session, worker_id: str, *, queue: str, models: Sequence[
         A writing transaction.
     worker_id : str
         Unique name, the `owner` of its claims.
-    queue : str
-        The queue it reads.
+    queues : sequence of str
+        The model queues it reads.
     models : sequence of str
         Ids of the dictionaries it can run.
     """
-    values = {"queue": queue, "seen_at": now(), "models": list(models)}
+    values = {"queues": list(queues), "seen_at": now(), "models": list(models)}
     if not changed(session, update(Worker).where(Worker.id == worker_id).values(values)):
         seen_at = session.scalar(select(now()))
         session.add(
-            Worker(id=worker_id, queue=queue, seen_at=float(seen_at or 0), models=list(models))
+            Worker(
+                id=worker_id, queues=list(queues), seen_at=float(seen_at or 0), models=list(models)
+            )
         )
         session.flush()
 
@@ -173,7 +226,49 @@ def retire(session: Session, worker_id: str) -> None:
     session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
-def live_workers(session: Session, settings: Settings) -> list[str]:
-    """Names of the workers that have reported lately."""
+def live_workers(session: Session, settings: Settings) -> list[Worker]:
+    """The workers that have reported lately, by name."""
     lately = Worker.seen_at > now() - settings.worker_seconds
-    return list(session.scalars(select(Worker.id).where(lately).order_by(Worker.id)))
+    return list(session.scalars(select(Worker).where(lately).order_by(Worker.id)))
+
+
+def take_job(session: Session, name: str, owner: str, seconds: float) -> bool:
+    """Take a job that one process does for all, or keep it.
+
+    A row with a time serves SQLite and PostgreSQL alike, also through a pool of connections,
+    which an advisory lock does not survive. Two owners at once would do no harm.
+
+    Parameters
+    ----------
+    session : Session
+        A writing transaction.
+    name : str
+        Name of the job.
+    owner : str
+        Who asks.
+    seconds : float
+        How long it may be kept without asking again.
+
+    Returns
+    -------
+    taken : bool
+        False if another owner has it.
+    """
+    values = {"owner": owner, "until": now() + seconds}
+    free = or_(SoleJob.owner == owner, SoleJob.until < now())
+    if changed(session, update(SoleJob).where(SoleJob.name == name, free).values(values)):
+        return True
+    if session.get(SoleJob, name) is not None:
+        return False
+    try:
+        with session.begin_nested():
+            session.add(SoleJob(name=name, owner=owner, until=database_time(session) + seconds))
+    except IntegrityError:
+        # another process was quicker
+        return False
+    return True
+
+
+def leave_job(session: Session, name: str, owner: str) -> None:
+    """Give up a job, so that another process may take it at once."""
+    session.execute(delete(SoleJob).where(SoleJob.name == name, SoleJob.owner == owner))

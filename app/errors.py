@@ -25,6 +25,7 @@ from annotations.errors import (
     FormatError,
     LimitError,
     OptionError,
+    QuotaError,
     SaetrackError,
     StateError,
     UnknownNameError,
@@ -42,6 +43,7 @@ STATUS: dict[type[SaetrackError], int] = {
     UnknownNameError: 404,
     StateError: 409,
     LimitError: 413,
+    QuotaError: 429,
     FormatError: 422,
     CoordinateError: 422,
 }
@@ -141,7 +143,10 @@ def _on_own(error: SaetrackError) -> Response:
         for each in candidates
     ]
     state = getattr(error, "state", None)
-    return problem(status, error.code, str(error), errors=places, state=state)
+    answer = problem(status, error.code, str(error), errors=places, state=state)
+    if isinstance(error, QuotaError):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 def _on_http(error: HTTPException) -> Response:

@@ -2,19 +2,22 @@
 
 import secrets
 
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app import errors
 from app.api import (
     EXTENSION,
     Services,
+    admin,
     analyses,
     concepts,
     dictionaries,
     features,
     logos,
     models,
+    regions,
     runs,
     service,
     services,
@@ -24,14 +27,16 @@ from app.api import (
     ucsc,
 )
 from app.api.uploads import UploadRequest
-from app.auth import check_request
+from app.auth import check_identity, check_request, write_audit
 from app.config import Settings
 from app.database import check_schema, make_engine
 from app.errors import problem
 from app.openapi import make_flask
+from app.rates import RateLimits
 from app.share_links import hide_tokens
 from app.storage import LocalStorage
 from app.web.pages import web
+from app.web.policy import wants_page
 
 MAX_JSON_BYTES = 100_000
 """Largest JSON body; uploads have a limit of their own."""
@@ -41,6 +46,7 @@ MODULES = (
     models,
     runs,
     features,
+    regions,
     tfs,
     dictionaries,
     logos,
@@ -49,6 +55,7 @@ MODULES = (
     tracks,
     shared,
     ucsc,
+    admin,
 )
 """Routes of the REST interface, in the order of its document."""
 
@@ -90,7 +97,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = make_flask("app", version=service.VERSION, description=service.DESCRIPTION)
     app.request_class = UploadRequest
     app.extensions[EXTENSION] = Services(
-        settings=settings, engine=engine, storage=LocalStorage(settings.storage_dir)
+        settings=settings,
+        engine=engine,
+        storage=LocalStorage(settings.storage_dir),
+        rates=RateLimits(settings),
     )
     # a redirect would lose the path that relative addresses of tracks go by
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
@@ -99,18 +109,26 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(web)
     errors.register(app)
     hide_tokens()
+    if settings.proxies:
+        hops = settings.proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
     app.before_request(_before)
     app.after_request(_after)
     return app
 
 
-def _before() -> Response | None:
+def _before() -> WerkzeugResponse | None:
     """Name the request, and refuse what must not reach a route."""
     g.request_id = secrets.token_hex(8)
     if request.is_json:
         request.max_content_length = MAX_JSON_BYTES
     ucsc.split_semicolons()
-    refusal = check_request(services().settings)
+    here = services()
+    refusal = check_request(here.settings) or check_identity(
+        here.settings, here.engine, here.rates, wants_page=wants_page()
+    )
     if refusal is not None:
         return refusal
     doubled = sorted(name for name, values in request.args.lists() if len(values) > 1)
@@ -122,7 +140,8 @@ def _before() -> Response | None:
 
 
 def _after(answer: WerkzeugResponse) -> WerkzeugResponse:
-    """Add the headers that every answer has."""
+    """Add the headers that every answer has, and note what was changed."""
+    write_audit(answer)
     for name, value in SECURITY_HEADERS.items():
         answer.headers.setdefault(name, value)
     answer.headers.setdefault("X-Request-Id", g.get("request_id", "none"))

@@ -1,10 +1,10 @@
-"""The tables: runs, computations, shards, workers, analyses, share links.
+"""The tables: runs, computations, shards, workers, analyses, share links, tokens.
 
 A run is what a user submitted: owner, names, options. A computation is what is
 computed once for equal content; runs point to it. A computation is cut into
 encode shards and one merge shard. An analysis is a question to a complete run that
-takes a worker. A share link shows the tracks of one run to whoever has it. All times are
-seconds since 1970 UTC by the clock of the database, never by that of a worker.
+takes a worker. A share link shows the tracks of one run to whoever has it; a token says who is
+asking. All times are seconds since 1970 UTC by the clock of the database, never by that of a worker.
 """
 
 from typing import Any, Literal, get_args
@@ -83,6 +83,8 @@ class Computation(Base):
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
     dictionary_id: Mapped[str]
+    queue: Mapped[str]
+    """Name of the model's queue, as `app.broker.model_queue` makes it."""
     parameters: Mapped[dict[str, Any]]
     """What the digest is the hash of."""
     lengths: Mapped[list[Any]]
@@ -160,6 +162,10 @@ class Shard(Base):
     lease_until: Mapped[float | None]
     published_at: Mapped[float | None]
     """When a message was last sent for it."""
+    started_at: Mapped[float | None]
+    """When it was last claimed."""
+    finished_at: Mapped[float | None]
+    """When it was complete."""
     results: Mapped[dict[str, Any] | None]
     """Stored result files by name, once complete: key, bytes, sha256."""
     error: Mapped[str | None]
@@ -230,13 +236,48 @@ class ShareLink(Base):
     run: Mapped[Run] = relationship()
 
 
+class Token(Base):
+    """A word by which an owner asks; or, with a parent, a browser's session of one."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (Index("uq_tokens_token_sha256", "token_sha256", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Random; names the token, and opens nothing."""
+    owner: Mapped[str]
+    name: Mapped[str | None]
+    scopes: Mapped[list[Any]]
+    token_sha256: Mapped[str]
+    """Of the word, which is stored nowhere."""
+    parent_id: Mapped[str | None] = mapped_column(
+        ForeignKey("tokens.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[float]
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    used_at: Mapped[float | None]
+    """When it was last used, to the hour."""
+
+
 class Worker(Base):
     """A worker that has reported."""
 
     __tablename__ = "workers"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    queue: Mapped[str]
+    queues: Mapped[list[Any]]
+    """The model queues it reads."""
     seen_at: Mapped[float]
     models: Mapped[list[Any]]
     """Ids of the dictionaries it can run."""
+
+
+class SoleJob(Base):
+    """A job that one process does for all, such as dispatching, and which one that is."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    until: Mapped[float]
+    """Until when nobody else may take it."""

@@ -53,12 +53,15 @@ INTERVALS_BODY: Mapping[str, Any] = {
 
 PROBLEMS = {
     400: "A parameter is unknown or has a value that is not allowed.",
+    401: "The token is missing or unknown, or has expired.",
+    403: "The token is not for this, or another site's page asks.",
     404: "There is no such thing; near names are told.",
     409: "The run is not in a state that allows this; `state` tells which it is in.",
     411: "The length of the body is not known.",
     413: "The input is larger than this installation takes.",
     415: "The body has a content type that is not taken.",
     422: "A file does not follow its format.",
+    429: "Too many requests, or too much of yours waits; `Retry-After` says when to ask again.",
     503: "The server cannot do this now.",
 }
 
@@ -155,7 +158,24 @@ def spec(app: Flask) -> dict[str, Any]:
     }
     document["paths"]["/v1/concepts"]["post"]["requestBody"] = INTERVALS_BODY
     _declare_files(document)
+    _declare_access(document)
     return document
+
+
+def _declare_access(document: dict[str, Any]) -> None:
+    """Declare the token, and what is answered without a good one, to every operation."""
+    scheme = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Where the server has tokens (SAETRACK_AUTH=tokens): `saetrack token create`.",
+    }
+    document.setdefault("components", {})["securitySchemes"] = {"token": scheme}
+    # the empty requirement: a server of one machine's own users has no tokens
+    document["security"] = [{"token": []}, {}]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status in (401, 403, 429):
+                operation["responses"].setdefault(str(status), problem_response(status))
 
 
 def _declare_files(document: dict[str, Any]) -> None:

@@ -70,8 +70,8 @@ class RunPage(NamedTuple):
     """None after the last."""
 
 
-def get_run(session: Session, run_id: str, owner: str) -> Run:
-    """The run of an id, if it is the owner's.
+def get_run(session: Session, run_id: str, owner: str | None) -> Run:
+    """The run of an id, if it is the owner's; None stands for any owner.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def get_run(session: Session, run_id: str, owner: str) -> Run:
         If there is none; another owner's run is not told from none.
     """
     run = session.get(Run, run_id)
-    if run is None or run.owner != owner:
+    if run is None or owner not in {None, run.owner}:
         raise _no_run(run_id)
     return run
 
@@ -204,6 +204,11 @@ def cancel_run(session: Session, run: Run) -> None:
     StateError
         If the run has ended by itself.
     """
+    # a run that joins or is canceled meanwhile is seen, and no claim is made of it
+    session.execute(
+        select(Computation.id).where(Computation.id == run.computation_id).with_for_update()
+    )
+    session.refresh(run.computation)
     state = run_state(run)
     if state == "CANCELED":
         return

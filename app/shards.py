@@ -8,6 +8,9 @@
 A claim is one UPDATE that checks and takes, so of two workers one loses. Every later
 call names the claim's token and does nothing if the shard has passed to another.
 Times are compared by the database's clock. `app.dispatch` says which shards are due.
+
+Whoever changes rows of both locks the computation first, then its shards: in one order, so
+that on PostgreSQL no two transactions wait for each other.
 """
 
 import secrets
@@ -51,6 +54,7 @@ def claim(session: Session, shard_id: int, owner: str, settings: Settings) -> Cl
         a merge whose other shards are not all complete.
     """
     token = secrets.token_hex(8)
+    lock_computation_of(session, shard_id)
     active = (
         select(Computation.id)
         .where(Computation.id == Shard.computation_id, Computation.state.in_(ACTIVE_STATES))
@@ -72,6 +76,7 @@ def claim(session: Session, shard_id: int, owner: str, settings: Settings) -> Cl
             lease_owner=owner,
             lease_token=token,
             lease_until=now() + settings.lease_seconds,
+            started_at=now(),
             bases_done=0,
         ),
     )
@@ -109,7 +114,9 @@ def renew(
         False if the shard has passed to another worker, or its run was canceled or
         deleted: stop the work.
     """
-    held = changed(
+    if bases_done > 0:
+        _mark_running(session, claimed)
+    return changed(
         session,
         update(Shard)
         .where(_is_held(claimed))
@@ -118,9 +125,6 @@ def renew(
             bases_done=min(max(bases_done, 0), claimed.bases),
         ),
     )
-    if held and bases_done > 0:
-        _mark_running(session, claimed)
-    return held
 
 
 def finish(session: Session, claimed: ClaimedShard, manifest: Mapping[str, StoredFile]) -> bool:
@@ -142,6 +146,7 @@ def finish(session: Session, claimed: ClaimedShard, manifest: Mapping[str, Store
         worker deletes what it stored under ``claimed.prefix``.
     """
     results = manifest_to_json(manifest)
+    lock_computation_of(session, claimed.id)
     held = changed(
         session,
         update(Shard)
@@ -152,13 +157,14 @@ def finish(session: Session, claimed: ClaimedShard, manifest: Mapping[str, Store
             lease_owner=None,
             lease_token=None,
             lease_until=None,
+            finished_at=now(),
             results=results,
             error=None,
         ),
     )
     if not held:
         return False
-    _mark_running(session, claimed)
+    _set_running(session, claimed.computation_id)
     if claimed.kind == "merge":
         session.execute(
             update(Computation)
@@ -203,6 +209,7 @@ def fail(
         False if the shard was no longer the worker's; then nothing is recorded.
     """
     again = retryable and claimed.attempt < settings.max_attempts
+    lock_computation_of(session, claimed.id)
     held = changed(
         session,
         update(Shard)
@@ -283,15 +290,32 @@ def fail_computation(
     stop_work(session, computation_id, "CANCELED")
 
 
+def lock_computation_of(session: Session, shard_id: int) -> None:
+    """Have other transactions wait that change the computation of a shard, or its shards."""
+    session.execute(
+        select(Computation.id)
+        .join(Shard, Shard.computation_id == Computation.id)
+        .where(Shard.id == shard_id)
+        .with_for_update(of=Computation)
+    )
+
+
 def _mark_running(session: Session, claimed: ClaimedShard) -> None:
-    """The computation runs from its first base on."""
+    """The computation runs from the first base on of a shard that is still held."""
+    held = select(Shard.id).where(_is_held(claimed)).exists()
+    _set_running(session, claimed.computation_id, held)
+
+
+def _set_running(session: Session, computation_id: str, *conditions: ColumnElement[bool]) -> None:
     session.execute(
         update(Computation)
         .where(
-            Computation.id == claimed.computation_id,
+            Computation.id == computation_id,
             Computation.state.in_(("QUEUED", "INITIALIZING")),
+            *conditions,
         )
-        .values(state="RUNNING")
+        .values(state="RUNNING"),
+        execution_options={"synchronize_session": False},
     )
 
 

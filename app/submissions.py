@@ -29,9 +29,11 @@ from annotations.run_motifs import MotifFile, read_motif_file
 from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
 from annotations.types import Contig, Span
 from annotations.windows import plan_shards
+from app.broker import model_queue
 from app.config import Settings
 from app.database import database_time, transaction
 from app.models import TERMINAL_STATES, Computation, Run, Shard
+from app.rates import check_quota
 from app.storage import Manifest, Storage, manifest_to_json
 
 MAX_TITLE = 200
@@ -104,6 +106,8 @@ def create_run(
     FormatError, LimitError, OptionError, UnknownNameError
         If a file cannot be read, is too large, or an option is not allowed. Nothing is
         left behind.
+    QuotaError
+        If too much of the owner's waits already.
     """
     card = cards.dictionary(options.dictionary)
     options = replace(options, dictionary=card.id)
@@ -169,6 +173,7 @@ def create_run(
             storage, f"{prefix}/input", submission.records, table, own_motifs, settings
         )
         with transaction(engine) as session:
+            check_quota(session, settings, owner, sum(contig.length for contig in found))
             _insert(
                 session,
                 Computation(
@@ -178,6 +183,7 @@ def create_run(
                     state="QUEUED",
                     created_at=database_time(session),
                     dictionary_id=card.id,
+                    queue=model_queue(card.model_sha256),
                     parameters=parameters,
                     lengths=[contig.length for contig in found],
                     bases=sum(contig.length for contig in found),

@@ -40,7 +40,7 @@ from annotations.jaspar import MotifCatalogue, load_motifs, resolve_tf
 from annotations.provenance import environment
 from app.config import Settings
 from app.database import make_engine, upgrade
-from workers.rest_client import free_port
+from workers.embedded_server import free_port
 from workers.serve import child_environment, web_command
 
 SHA256 = "0" * 64

@@ -36,7 +36,7 @@ from app.config import Settings
 from app.database import database_time, make_engine, transaction, upgrade
 from app.models import Computation, Run
 from app.share_links import create_link
-from workers.rest_client import free_port
+from workers.embedded_server import free_port
 from workers.serve import child_environment, web_command
 
 PART = 64 * 1024

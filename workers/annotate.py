@@ -21,7 +21,6 @@ from annotations.atlas import load_atlas
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256, find_cards
 from annotations.errors import (
     FormatError,
-    LimitError,
     OptionError,
     StorageError,
     UnknownNameError,
@@ -33,7 +32,7 @@ from annotations.provenance import peak_memory_bytes, read_provenance
 from annotations.ranking import active_features
 from annotations.run_motifs import STORED, read_motif_file
 from annotations.sequences import Record, contigs, read_sequences, write_fasta
-from annotations.tracks import MAX_TRACK_CONTIGS, write_genes_bed
+from annotations.tracks import write_genes_bed
 from annotations.types import Contig
 from annotations.windows import plan_shards
 from workers.commands.places import settings_from_environment
@@ -74,8 +73,7 @@ class Request:
     release: str | None = None
     signal: tuple[int, ...] = ()
     top: int = 10
-    """Features whose signal is written besides; none where there are more contigs than
-    `annotations.tracks.MAX_TRACK_CONTIGS`."""
+    """Features whose signal is written besides."""
     device: str = "auto"
     threads: int | None = None
     batch: int = 8
@@ -141,7 +139,7 @@ def annotate_file(
     genes = inputs.genes
     atlas = cards.atlas(card) if request.labels else None
     options = choose_options(request, card, atlas, [contig.name for contig in found])
-    _check_signal(request, card, len(found))
+    _check_signal(request, card)
     device = choose_device(request.device)
     on_progress("opening the model", 0, 0)
     encoder = open_dictionary(card, roots, device)
@@ -204,8 +202,7 @@ def annotate_file(
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
         features = active_features(pq.read_table(result_folder / "features.parquet"))
-        top = request.top if len(found) <= MAX_TRACK_CONTIGS else 0
-        chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[:top]
+        chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[: request.top]
         chosen = list(dict.fromkeys([*request.signal, *chosen]))
         export(result_folder, found, features=chosen, both=options.strands == "both")
         if genes is not None:
@@ -376,18 +373,13 @@ def shard_parameters(
     }
 
 
-def _check_signal(request: Request, card: DictionaryCard, n_contigs: int) -> None:
-    """Refuse tracks that cannot be written, before anything is computed."""
+def _check_signal(request: Request, card: DictionaryCard) -> None:
+    """Refuse features that the dictionary does not have, before anything is computed."""
     for feature in request.signal:
         if feature >= card.d_sae:
             raise UnknownNameError(
                 f"dictionary {card.id!r} has features 0 to {card.d_sae - 1}, got --signal {feature}"
             )
-    if request.signal and n_contigs > MAX_TRACK_CONTIGS:
-        raise LimitError(
-            f"--signal writes bigWig files of at most {MAX_TRACK_CONTIGS} contigs, the sequences "
-            f"have {n_contigs}; annotate fewer of them, or read activations.parquet instead"
-        )
 
 
 def _input_record(path: Path) -> dict[str, object]:

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Command] = {
     "genomes": Command("workers.commands.genomes", "genomes", "Reference genomes under a name."),
     "models": Command("workers.commands.models", "models", "The models that can be run."),
     "serve": Command("workers.commands.serve", "serve", "The REST service and its worker."),
+    "token": Command("workers.commands.token", "token", "Tokens by which users ask a service."),
     "worker": Command("workers.commands.worker", "worker", "One more worker for a service."),
     "train": Command("workers.training.cli", "train", "Train a language model or an SAE."),
 }

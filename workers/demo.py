@@ -5,7 +5,6 @@ waits for the worker, prints what came out, saves the tracks and stops the serve
 computed here.
 """
 
-import http.client
 import signal
 import sys
 import tempfile
@@ -18,62 +17,42 @@ from urllib.parse import quote
 
 import click
 
-from annotations.errors import SaetrackError, StateError
+from annotations.errors import SaetrackError
 from annotations.sequences import example_path, read_sequences, write_fasta
-from workers.rest_client import Client, embedded_server
-
-POLL_SECONDS = 0.5
-"""Time between two questions about the state of the run."""
-
-DONE = frozenset({"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"})
-"""States that a run does not leave."""
+from app.client import Client, ClientError, Run
+from workers.embedded_server import embedded_server
 
 
-def wait_for(client: Client, run: str, *, seconds: float) -> dict[str, Any]:
-    """Show progress until the run is complete, and return its last view.
+def wait_for(run: Run, *, seconds: float) -> Run:
+    """Show progress until the run is complete.
 
     Raises
     ------
-    StateError
-        If the run fails or takes longer than `seconds`.
+    ClientError
+        If the run fails.
+    TimeoutError
+        If it takes longer than `seconds`.
     """
-    deadline = time.monotonic() + seconds
     with click.progressbar(
         length=1000, label="computing", item_show_func=lambda text: text, file=sys.stderr
     ) as bar:
-        while True:
-            view = client.get(run)
+
+        def show(view: Mapping[str, Any]) -> None:
             bar.update(max(0, round(1000 * view["progress"]) - bar.pos), view["state"])
-            if view["state"] in DONE:
-                break
-            if time.monotonic() > deadline:
-                raise StateError(
-                    f"the run is still {view['state']} after {seconds:.0f} s; "
-                    "a slower machine may need a larger --seconds"
-                )
-            time.sleep(POLL_SECONDS)
-    if view["state"] != "COMPLETE":
-        raise StateError(
-            f"the run ended as {view['state']}: {(view['error'] or {}).get('message')}"
-        )
-    return cast(dict[str, Any], view)
+
+        return run.wait(seconds, show)
 
 
-def active_features(client: Client, run: str) -> list[dict[str, Any]]:
-    """The rows of the table of features that were active, page by page, the most telling first."""
-    rows: list[dict[str, Any]] = []
-    query: dict[str, object] = {"sort": "telling", "limit": 500}
-    while True:
-        page = client.get(f"{run}/features", **query)
-        rows += [row for row in page["features"] if row["active_bases"]]
-        if page["next_page_token"] is None:
-            return rows
-        query["page_token"] = page["next_page_token"]
+def active_features(run: Run) -> list[dict[str, Any]]:
+    """The rows of the table of features that were active, the most telling first."""
+    frame = run.features(sort="telling", active=True)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return cast(list[dict[str, Any]], rows)
 
 
-def feature_cells(client: Client, run: str, row: Mapping[str, Any]) -> list[str]:
+def feature_cells(run: Run, row: Mapping[str, Any]) -> list[str]:
     """A feature row as the cells of the printed table."""
-    peaks = client.get(f"{run}/features/{row['feature']}")["peaks"]
+    peaks = run.feature(row["feature"])["peaks"]
     top = next((peak for peak in peaks if peak["strand"] == row["strand"]), None)
     where = "-" if top is None else f"{top['contig']}:{top['position'] + 1:,}"
     motif = row["match_motif_name"] or row["peak_motif_name"]
@@ -146,21 +125,18 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterato
 
 
 def save_tracks(
-    client: Client, run: str, rows: Sequence[Mapping[str, Any]], example: Path, out: Path
+    run: Run, rows: Sequence[Mapping[str, Any]], example: Path, out: Path
 ) -> list[Path]:
     """Write the tables of the run, and sequence, peaks and signal for a genome browser."""
     for stale in [*out.glob("feature_*_plus.*"), *out.glob("feature_*_minus.*")]:
         stale.unlink()
-    files = [
-        client.save(f"{run}/{name}", out / name)
-        for name in ("features.tsv", "peaks.tsv", "matches.tsv", "peaks.bed")
-    ]
-    files.append(client.save(f"{run}/provenance", out / "provenance.json"))
+    names = ("features.tsv", "peaks.tsv", "matches.tsv", "peaks.bed", "provenance.json")
+    files = run.download(out, names)
     for row in rows:
-        one = f"{run}/features/{row['feature']}"
+        one = f"{row['feature']}{row['strand']}"
         stem = f"feature_{row['feature']}_{'plus' if row['strand'] == '+' else 'minus'}"
-        files.append(client.save(f"{one}/signal.bw", out / f"{stem}.bw", strand=row["strand"]))
-        files.append(client.save(f"{one}/peaks.bed", out / f"{stem}.bed", strand=row["strand"]))
+        files.append(run.signal(one, out / f"{stem}.bw"))
+        files.append(run.feature_peaks(one, out / f"{stem}.bed"))
     fasta = out / "sequence.fa"
     write_fasta(read_sequences(example).records, fasta)
     return [fasta, *files]
@@ -171,21 +147,21 @@ def show_and_save(
 ) -> None:
     """Submit the example, wait, print what came out and save it."""
     example = example_path()
-    run = client.submit(example, {"taxon": taxon, "title": "make demo"})
-    click.echo(f"submitted {example.name}: POST /v1/runs -> {run}")
-    view = wait_for(client, run, seconds=seconds)
+    run = client.submit(example, taxon=taxon, title="make demo")
+    click.echo(f"submitted {example.name}: POST /v1/runs -> /v1/runs/{run.id}")
+    view = wait_for(run, seconds=seconds).view
     click.echo(f"{view['bases']:,} bases with {view['dictionary']}: {view['state']}")
-    rows = active_features(client, run)
+    rows = active_features(run)
     click.echo(f"\n{len(rows):,} feature rows were active; the most telling:")
     shown = rows[:top]
-    for line in table_lines(FEATURE_HEADER, [feature_cells(client, run, row) for row in shown]):
+    for line in table_lines(FEATURE_HEADER, [feature_cells(run, row) for row in shown]):
         click.echo(line)
-    answer = client.get(f"{run}/tfs/{quote(tf, safe='')}/features")
+    answer = client.get(f"/v1/runs/{run.id}/tfs/{quote(tf, safe='')}/features")
     click.echo()
     for line in tf_lines(answer, tf, rows=top):
         click.echo(line)
-    files = save_tracks(client, run, shown, example, out)
-    contig = client.get(f"{run}/contigs")["contigs"][0]["name"]
+    files = save_tracks(run, shown, example, out)
+    contig = run.contigs()[0]["name"]
     click.echo(f"\n{len(files)} files are in {out}:")
     click.echo("  tables  features.tsv, peaks.tsv, matches.tsv, provenance.json")
     click.echo("  tracks  peaks.bed (all), feature_*.bw and feature_*.bed (the features above)")
@@ -234,12 +210,12 @@ def demo(out: Path, taxon: str, tf: str, top: int, seconds: float) -> None:
         with tempfile.TemporaryDirectory(prefix="saetrack-demo-") as data:
             click.echo("starting the server: saetrack serve")
             with embedded_server(Path(data), out / "server.log") as client:
-                click.echo(f"it listens on http://127.0.0.1:{client.port}")
+                click.echo(f"it listens on {client.url}")
                 show_and_save(client, out=out, taxon=taxon, tf=tf, top=top, seconds=seconds)
             click.echo(
                 f"\nthe server has stopped; all of it took {time.monotonic() - started:.0f} s"
             )
-    except (SaetrackError, OSError, http.client.HTTPException) as error:
+    except (SaetrackError, ClientError, OSError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         raise click.ClickException(f"{message} (server messages: {out / 'server.log'})") from error
 

@@ -18,6 +18,7 @@ from app.catalog import Result
 from app.config import Settings
 from app.database import reading
 from app.errors import RunStateError
+from app.rates import RateLimits
 from app.runs import get_run, run_state
 from app.storage import Storage, manifest_from_json
 
@@ -32,6 +33,8 @@ class Services:
     settings: Settings
     engine: Engine
     storage: Storage
+    rates: RateLimits
+    """How often one may ask."""
 
     def cards(self) -> Cards:
         """Models and dictionaries of this installation, as they are now.

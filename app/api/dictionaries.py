@@ -3,14 +3,19 @@
 from typing import Any
 from urllib.parse import quote
 
+from flask import Response
+
 from annotations.errors import OptionError, UnknownNameError
 from app.answers import Source
 from app.api import open_result, services
 from app.api.sources import source_of
+from app.api.tables import send_listing
 from app.atlases import about, atlas_folders, find_atlas
 from app.catalog import one_strand, parse_feature_row
 from app.feature_views import feature_view
+from app.named_features import named_features, named_rows
 from app.openapi import blueprint, responses
+from app.region_schemas import NamedFeatures, NamedFeaturesPath, NamedFeaturesQuery
 from app.schemas import (
     AtlasList,
     DictionaryFeature,
@@ -44,6 +49,37 @@ def get_atlas(path: DictionaryPath, query: NoQuery) -> dict[str, Any]:
     """Where the atlas of a dictionary comes from, and how much it holds."""
     here = services()
     return about(find_atlas(here.cards(), path.dictionary, bundled=here.settings.bundled_models))
+
+
+@api.get("/v1/features/<dictionary>", responses=responses({200: NamedFeatures}, 404, 409))
+def get_named_features(
+    path: NamedFeaturesPath, query: NamedFeaturesQuery
+) -> dict[str, Any] | Response:
+    """Named features of a dictionary: labels, motifs, logos; and what they did in a run."""
+    source = known_source(path.dictionary, query.run)
+    listing = named_features(source, named_rows(query.features, source.n_features))
+    listing = listing._replace(head={**listing.head, "run": query.run})
+    return send_listing(listing, query, name=f"{source.dictionary}-features")
+
+
+def known_source(dictionary: str, run: str | None) -> Source:
+    """A dictionary, its atlas if it has one, and the result of a run, if one is named.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such dictionary or run.
+    OptionError
+        If the run is one of another dictionary.
+    RunStateError
+        If the run is not complete.
+    """
+    cards = services().cards()
+    card = cards.dictionary(dictionary)
+    source = Source(dictionary=card.id, n_features=card.d_sae, atlas=None)
+    if card.id in atlas_folders(cards):
+        source = source_of(card.id, None)
+    return source if run is None else source_in_run(source, run)
 
 
 @api.get(

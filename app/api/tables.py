@@ -1,13 +1,13 @@
 """Lists as answers: what a request chooses of them, and the three formats."""
 
 import io
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import quote, urlencode
 
 from flask import Response, request
 
 from app.answers import Format, Listing, write_listing
-from app.schemas import PAGE, TableQuery
+from app.schemas import PAGE, TableFormat, TableQuery
 from app.selection import Choice, GroupBy, evidence_kinds
 
 CONTENT_TYPES = {
@@ -15,6 +15,14 @@ CONTENT_TYPES = {
     "parquet": "application/vnd.apache.parquet",
 }
 """Of the formats that are files."""
+
+
+class Formatted(Protocol):
+    """Parameters of a request that say in which format it is answered."""
+
+    @property
+    def format(self) -> TableFormat:
+        """What the rows are written as."""
 
 
 def choice_of(query: TableQuery) -> Choice:
@@ -41,14 +49,14 @@ def choice_of(query: TableQuery) -> Choice:
     )
 
 
-def send_listing(listing: Listing, query: TableQuery, *, name: str) -> dict[str, Any] | Response:
+def send_listing(listing: Listing, query: Formatted, *, name: str) -> dict[str, Any] | Response:
     """A list in the format that was asked for.
 
     Parameters
     ----------
     listing : Listing
         The rows and what stands beside them.
-    query : TableQuery
+    query : Formatted
         Of the request.
     name : str
         Of the file, without its ending.

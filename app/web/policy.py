@@ -7,12 +7,7 @@ from flask import Response, render_template, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.errors import CONTENT_TYPE
-
-IGV_STYLES: Final = (
-    "'sha256-ITHmamcImsZ/Je1xrdtDLZVvRSpj1Zokb6uHXORB824='",
-    "'sha256-NTwDUA6nIvRRpI2lIBtHJqkV0TlTj4HVmI6vI81fIfM='",
-)
-"""The two style elements that the vendored igv.js makes; the rest of its styles are adopted."""
+from app.web.vendored import IGV_STYLES
 
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (

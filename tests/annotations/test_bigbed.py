@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotations import bigbed
+from annotations import bbi
 from annotations.bigbed import write_bigbed
 from annotations.errors import CoordinateError, FormatError
 
@@ -73,8 +73,8 @@ def test_every_row_is_read_back(tmp_path: Path, rows: list[Row]) -> None:
 
 
 def test_trees_of_several_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bigbed, "ROWS_PER_BLOCK", 2)
-    monkeypatch.setattr(bigbed, "NODE_ITEMS", 3)
+    monkeypatch.setattr(bbi, "ITEMS_PER_BLOCK", 2)
+    monkeypatch.setattr(bbi, "NODE_ITEMS", 3)
     rows = [(1, 7 * i, 7 * i + 3, f"F{i:03}") for i in range(200)]
     write(tmp_path / "a.bb", rows, index="name")
     assert read(tmp_path / "a.bb") == rows

@@ -381,7 +381,7 @@ def test_health_and_readiness(client: FlaskClient, engine: Engine) -> None:
     assert ready["checks"] == {"database": "ok", "storage": "ok", "disk": "ok"}
     assert ready["workers"] == 0
     with transaction(engine) as session:
-        heartbeat(session, "w", queue="saetrack", models=[])
+        heartbeat(session, "w", queues=["1111111111111111"], models=[])
     assert client.get("/readyz").get_json()["workers"] == 1
 
 

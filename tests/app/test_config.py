@@ -26,12 +26,16 @@ def test_environment_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
             "SAETRACK_LEASE_SECONDS": "2.5",
             "SAETRACK_SHARE_COMPUTATIONS": "1",
             "SAETRACK_MODELS_DIRS": f"{tmp_path}/a:{tmp_path}/b",
+            "SAETRACK_PUBLIC_URL": "https://tracks.example.org/dna/",
+            "SAETRACK_CONTACT": "me@example.org",
             "HOME": "/ignored",
         }
     )
     assert settings.port == 9000
     assert settings.lease_seconds == 2.5
     assert settings.share_computations is True
+    assert settings.public_url == "https://tracks.example.org/dna"
+    assert settings.contact == "me@example.org"
     assert settings.models_dirs == (tmp_path / "a", tmp_path / "b")
 
 
@@ -45,7 +49,13 @@ def test_environment_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         ("SAETRACK_LEASE_SECONDS", "nan", "SAETRACK_LEASE_SECONDS must be in"),
         ("SAETRACK_MAX_ATTEMPTS", "0", "SAETRACK_MAX_ATTEMPTS must be in"),
         ("SAETRACK_TRUST_NETWORK", "yes", "SAETRACK_TRUST_NETWORK must be 0 or 1"),
-        ("SAETRACK_HOST", "0.0.0.0", "no accounts"),  # noqa: S104 - this is what is refused
+        ("SAETRACK_PUBLIC_URL", "tracks.example.org", "must be http:// or https://, a host"),
+        ("SAETRACK_PUBLIC_URL", "https://x.org/?a=1", "must be http:// or https://, a host"),
+        ("SAETRACK_CONTACT", "me", "SAETRACK_CONTACT must be an e-mail address"),
+        ("SAETRACK_CACHE_BYTES", "-1", "SAETRACK_CACHE_BYTES must be at least 0"),
+        ("SAETRACK_AUTH", "yes", "SAETRACK_AUTH must be none or tokens, got 'yes'"),
+        ("SAETRACK_PROXIES", "-1", "SAETRACK_PROXIES must be in"),
+        ("SAETRACK_HOST", "0.0.0.0", "without tokens"),  # noqa: S104 - this is what is refused
     ],
 )
 def test_wrong_settings_are_refused_in_words(name: str, value: str, said: str) -> None:

@@ -104,7 +104,7 @@ def test_foreign_keys_hold(engine: Engine) -> None:
 
 def test_a_reader_does_not_wait_for_a_writer(engine: Engine) -> None:
     with transaction(engine) as writer:
-        writer.add(Worker(id="w", queue="q", seen_at=0.0, models=[]))
+        writer.add(Worker(id="w", queues=["q"], seen_at=0.0, models=[]))
         writer.flush()
         with reading(engine) as reader:
             assert reader.get(Worker, "w") is None
@@ -115,7 +115,7 @@ def test_a_reader_does_not_wait_for_a_writer(engine: Engine) -> None:
 def test_an_exception_rolls_back(engine: Engine) -> None:
     def write_and_fail() -> None:
         with transaction(engine) as session:
-            session.add(Worker(id="w", queue="q", seen_at=0.0, models=[]))
+            session.add(Worker(id="w", queues=["q"], seen_at=0.0, models=[]))
             session.flush()
             raise KeyError
 

@@ -26,7 +26,7 @@ def test_every_route_is_in_the_document(app: Flask, client: FlaskClient) -> None
 
 def test_what_the_library_gets_wrong_is_mended(client: FlaskClient) -> None:
     document = client.get("/openapi.json").get_json()
-    assert "securitySchemes" not in document["components"]
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["summary"], (path, method)

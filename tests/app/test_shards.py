@@ -266,15 +266,15 @@ def test_messages_are_sent_once_while_they_are_fresh(
         assert [item.shard_id for item in due(session, settings)] == [3]
         session.execute(text("UPDATE shards SET published_at = 1"))
         assert due(session, settings) == []
-        heartbeat(session, "w", queue="saetrack", models=["toy-sae"])
+        heartbeat(session, "w", queues=["1111111111111111"], models=["toy-sae"])
         assert due(session, settings) == [Due(1, "saetrack"), Due(2, "saetrack")]
 
 
 def test_two_messages_for_each_live_worker(run_id: str, engine: Engine, settings: Settings) -> None:
     with transaction(engine) as session:
-        heartbeat(session, "w1", queue="saetrack", models=[])
-        heartbeat(session, "w2", queue="saetrack", models=[])
-        heartbeat(session, "w2", queue="saetrack", models=["toy-sae"])
+        heartbeat(session, "w1", queues=["1111111111111111"], models=[])
+        heartbeat(session, "w2", queues=["1111111111111111"], models=[])
+        heartbeat(session, "w2", queues=["1111111111111111"], models=["toy-sae"])
         assert live_workers(session, settings) == ["w1", "w2"]
         assert len(due(session, settings)) == 3
 
@@ -334,8 +334,8 @@ def test_an_attempt_counts_if_the_worker_died_by_itself(
 
 def test_workers_that_are_silent_or_retired_are_gone(engine: Engine, settings: Settings) -> None:
     with transaction(engine) as session:
-        heartbeat(session, "w1", queue="q", models=[])
-        heartbeat(session, "w2", queue="q", models=[])
+        heartbeat(session, "w1", queues=["q"], models=[])
+        heartbeat(session, "w2", queues=["q"], models=[])
         retire(session, "w1")
         assert live_workers(session, settings) == ["w2"]
         session.execute(text("UPDATE workers SET seen_at = seen_at - 1000"))

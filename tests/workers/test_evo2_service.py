@@ -16,8 +16,8 @@ from tests.workers.test_convert import GOODFIRE, NARROW_7B, checkpoint, goodfire
 from tests.workers.test_pipeline import random_sequence
 from workers.convert import convert_evo2
 from workers.convert_sae import SaeRequest, convert_sae
+from workers.embedded_server import embedded_server
 from workers.registry import open_dictionary
-from workers.rest_client import embedded_server
 
 LENGTH, STRIDE, CONTEXT = 300, 128, 64
 

@@ -18,8 +18,8 @@ from app.database import transaction
 from app.storage import LocalStorage
 from app.web import run_pages
 from app.web.in_run import LEVELS, colour_sequence, histogram, level
-from app.web.policy import IGV_STYLES
 from app.web.run_pages import progress_view
+from app.web.vendored import IGV_STYLES
 from tests.app.atlas_cases import install_atlas
 from tests.app.conftest import FASTA, complete, new_run
 

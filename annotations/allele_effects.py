@@ -1,0 +1,303 @@
+"""What two alleles of a sequence change in the features: per base and per feature row.
+
+    activations of all records + Alleles --allele_effects--> EFFECTS_SCHEMA
+    of one feature row                   --lifted--> activations at reference coordinates
+                                         --difference_runs--> alternative minus reference
+
+Differences are alternative minus reference, in coordinates of the reference record; the rule for
+inserted and deleted bases is that of `annotations.allele_maps`. Sums and maxima are over the bases
+that can differ (see `Alleles.one_sided`), each allele on its own bases, so that an inserted base
+counts in full.
+
+This is a measurement on two sequences, not a test: it has no p-value.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from annotations.activations import stretch_groups
+from annotations.active_bases import Activations, concatenate, row_index, select
+from annotations.alleles import AllelePair, Alleles
+from annotations.errors import CoordinateError
+from annotations.stretches import from_stretches
+from annotations.tracks import Runs
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+EFFECTS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("pair", pa.uint32(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("feature", pa.uint32(), nullable=False),
+        pa.field("strand", pa.int8(), nullable=False),
+        pa.field("reference_max", pa.float32(), nullable=False),
+        pa.field("alternative_max", pa.float32(), nullable=False),
+        pa.field("max_difference", pa.float32(), nullable=False),
+        pa.field("reference_sum", pa.float32(), nullable=False),
+        pa.field("alternative_sum", pa.float32(), nullable=False),
+        pa.field("sum_difference", pa.float32(), nullable=False),
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("change", pa.float32(), nullable=False),
+    ]
+)
+"""A row for each pair and feature row that changed, sorted by pair and rank. `change` is the
+largest change at one base, with its sign, and `position` that base of the reference record."""
+
+ROUNDING: Final = 2.0**-9
+"""Changes up to this share of the larger value are rounding: values are stored with a relative
+error of 2**-11, and the two records are computed in different places of a batch."""
+
+
+def allele_effects(path: Path, alleles: Alleles) -> pa.Table:
+    """How each feature row differs between the two alleles of each pair.
+
+    Parameters
+    ----------
+    path : Path
+        Activations of all records, as `annotations.activations.merge_stretches` wrote them.
+    alleles : Alleles
+        The pairs.
+
+    Returns
+    -------
+    table : Table of EFFECTS_SCHEMA
+        Rank 1 is the feature row with the largest absolute change at a base of the pair. Feature
+        rows without a change above `ROUNDING` are left out.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing or cut.
+    CoordinateError
+        If an activation lies outside its allele.
+    """
+    parts = [_effects(block, alleles) for block in whole_features(stretch_groups(path))]
+    found = _Effects(*(np.concatenate(values) for values in zip(_NO_EFFECTS, *parts, strict=True)))
+    order = np.lexsort((found.row, -np.abs(found.change), found.pair))
+    found = _Effects(*(values[order] for values in found))
+    first = np.searchsorted(found.pair, found.pair)
+    return pa.table(
+        {
+            "pair": pa.array(found.pair.astype(np.uint32)),
+            "rank": pa.array((np.arange(len(first)) - first + 1).astype(np.int32)),
+            "feature": pa.array((found.row // 2).astype(np.uint32)),
+            "strand": pa.array(np.where(found.row % 2, -1, 1).astype(np.int8)),
+            "reference_max": pa.array(found.reference_max),
+            "alternative_max": pa.array(found.alternative_max),
+            "max_difference": pa.array(found.alternative_max - found.reference_max),
+            "reference_sum": pa.array(found.reference_sum),
+            "alternative_sum": pa.array(found.alternative_sum),
+            "sum_difference": pa.array(found.alternative_sum - found.reference_sum),
+            "position": pa.array(found.position),
+            "change": pa.array(found.change),
+        },
+        schema=EFFECTS_SCHEMA,
+    )
+
+
+def lifted(active: Activations, alleles: Alleles) -> Activations:
+    """The activations of alternative records at coordinates of their reference records.
+
+    Parameters
+    ----------
+    active : Activations
+        Of any records and feature rows.
+    alleles : Alleles
+        The pairs.
+
+    Returns
+    -------
+    activations : Activations
+        Those of alternatives alone, on the contigs of their references. Where several bases come
+        to stand on one, only the largest is kept.
+    """
+    parts = [concatenate([])]
+    for pair in alleles.pairs:
+        own = select(active, active.contig == pair.alternative)
+        parts.append(
+            own._replace(
+                contig=np.full(len(own.value), pair.reference, dtype=np.uint32),
+                position=_lifted(own.position, pair),
+            )
+        )
+    moved = concatenate(parts)
+    keys = (-moved.value, moved.position, moved.contig, moved.strand < 0, moved.feature)
+    moved = select(moved, np.lexsort(keys))
+    places = np.stack([moved.feature, moved.strand, moved.contig, moved.position]).astype(np.int64)
+    new = np.ones(len(moved.value), dtype=bool)
+    new[1:] = (places[:, 1:] != places[:, :-1]).any(axis=0)
+    return select(moved, new)
+
+
+def difference_runs(active: Activations, pair: AllelePair) -> Runs:
+    """Alternative minus reference at every base of the reference record, as runs of equal value.
+
+    Parameters
+    ----------
+    active : Activations
+        Of one feature, on one strand or both; of both, the larger value of each allele counts.
+    pair : AllelePair
+        The two records.
+
+    Returns
+    -------
+    runs : Runs
+        They tile the reference record; 0 where the alleles agree, never NaN.
+    """
+    values = np.zeros((2, pair.map.reference_length), dtype=np.float32)
+    for side, contig in enumerate((pair.reference, pair.alternative)):
+        own = select(active, active.contig == contig)
+        place = _lifted(own.position, pair) if side else own.position
+        np.maximum.at(values[side], place, own.value)
+    difference = values[1] - values[0]
+    first = np.flatnonzero(np.diff(difference, prepend=np.float32(np.inf)))
+    return Runs(first, np.append(first[1:], len(difference)), difference[first])
+
+
+def whole_features(groups: Iterable[pa.Table]) -> Iterator[Activations]:
+    """The active bases of sorted tables of stretches, cut between features only."""
+    waiting: list[Activations] = []
+    for table in groups:
+        active = from_stretches(table)
+        border = int(np.searchsorted(active.feature, active.feature[-1]))
+        if border:
+            yield concatenate([*waiting, Activations(*(part[:border] for part in active))])
+            waiting = []
+        waiting.append(Activations(*(part[border:] for part in active)))
+    if waiting:
+        yield concatenate(waiting)
+
+
+class _Effects(NamedTuple):
+    """Columns of the table; a row for each pair and feature row."""
+
+    pair: Ints
+    row: Ints
+    reference_max: Floats
+    alternative_max: Floats
+    reference_sum: Floats
+    alternative_sum: Floats
+    position: Ints
+    change: Floats
+
+
+_NO_EFFECTS: Final = _Effects(
+    *(
+        np.empty(0, np.int64 if name in {"pair", "row", "position"} else np.float32)
+        for name in _Effects._fields
+    )
+)
+
+
+def _effects(active: Activations, alleles: Alleles) -> _Effects:
+    """The effects on some features, all of whose active bases are given."""
+    pair, side, place = _places(active, alleles)
+    kept = pair >= 0
+    active, pair, side, place = select(active, kept), pair[kept], side[kept], place[kept]
+    if not len(pair):
+        return _NO_EFFECTS
+    row = row_index(active.feature, active.strand).astype(np.int64)
+    cells, cell = np.unique(row * len(alleles.pairs) + pair, return_inverse=True)
+    # sums and maxima on each allele's own bases
+    sums = np.zeros((2, len(cells)), dtype=np.float64)
+    np.add.at(sums, (side, cell), active.value)
+    maxima = np.zeros((2, len(cells)), dtype=np.float32)
+    np.maximum.at(maxima, (side, cell), active.value)
+    # the largest change at a base, in coordinates of the reference
+    width = int(place.max()) + 1
+    loci, locus = np.unique(cell * width + place, return_inverse=True)
+    values = np.zeros((2, len(loci)), dtype=np.float32)
+    np.maximum.at(values, (side, locus), active.value)
+    difference = values[1] - values[0]
+    larger = values.max(axis=0)
+    difference[np.abs(difference) <= ROUNDING * larger] = 0
+    order = np.lexsort((loci, -np.abs(difference), loci // width))
+    best = order[np.searchsorted((loci // width)[order], np.arange(len(cells)))]
+    changed = np.flatnonzero(difference[best] != 0)
+    best = best[changed]
+    return _Effects(
+        pair=cells[changed] % len(alleles.pairs),
+        row=cells[changed] // len(alleles.pairs),
+        reference_max=maxima[0, changed],
+        alternative_max=maxima[1, changed],
+        reference_sum=sums[0, changed].astype(np.float32),
+        alternative_sum=sums[1, changed].astype(np.float32),
+        position=loci[best] % width,
+        change=difference[best],
+    )
+
+
+def _places(active: Activations, alleles: Alleles) -> tuple[Ints, Ints, Ints]:
+    """Pair (-1 for none), side (1: alternative) and place in the reference of active bases."""
+    pair = np.full(len(active.value), -1, dtype=np.int64)
+    side = np.zeros(len(active.value), dtype=np.int64)
+    place = active.position.copy()
+    order = np.argsort(active.contig, kind="stable")
+    contigs = active.contig[order]
+    for index, own in enumerate(alleles.pairs):
+        for which, contig in enumerate((own.reference, own.alternative)):
+            low, high = np.searchsorted(contigs, [contig, contig + 1])
+            rows = order[low:high]
+            if alleles.one_sided:
+                rows = rows[_can_differ(active.position[rows], active.strand[rows], own, which)]
+            pair[rows], side[rows] = index, which
+            if which:
+                place[rows] = _lifted(active.position[rows], own)
+    return pair, side, place
+
+
+def _can_differ(
+    position: Ints, strand: NDArray[np.int8], pair: AllelePair, side: int
+) -> NDArray[np.bool_]:
+    """Whether bases stand at or behind the change, in the sense of their pass.
+
+    A base that stands beside bases inserted or deleted is behind them in one pass: the first one
+    right of the change on "+", the last one left of it on "-".
+    """
+    change = pair.change
+    start, end = (
+        (change.alternative_start, change.alternative_end) if side else (change.start, change.end)
+    )
+    return np.asarray(np.where(strand > 0, position >= start, position < end))
+
+
+def _lifted(positions: Ints, pair: AllelePair) -> Ints:
+    """Places in the reference record, after a check that they lie in the alternative."""
+    if len(positions) and int(positions.max()) >= pair.map.alternative_length:
+        raise CoordinateError(
+            f"an activation at base {int(positions.max())} lies outside its allele of "
+            f"{pair.map.alternative_length} bases"
+        )
+    return pair.map.to_reference(positions)
+
+
+def summaries(effects: pa.Table, pairs: Sequence[AllelePair]) -> list[dict[str, object]]:
+    """What each pair changed most: `changed` feature rows and the first of them, or nulls.
+
+    Parameters
+    ----------
+    effects : Table of EFFECTS_SCHEMA
+        As from `allele_effects`.
+    pairs : sequence of AllelePair
+        All pairs.
+
+    Returns
+    -------
+    rows : list of dict
+        One for each pair, in order: `changed`, and `feature`, `strand` (a sign), `change`,
+        `reference_max`, `alternative_max`, `position` of its first row.
+    """
+    counts = np.bincount(effects["pair"].to_numpy(), minlength=len(pairs))
+    names = ("feature", "strand", "change", "reference_max", "alternative_max", "position")
+    first = effects.filter(pa.array(effects["rank"].to_numpy() == 1)).to_pylist()
+    best = {row["pair"]: {name: row[name] for name in names} for row in first}
+    nothing: dict[str, object] = dict.fromkeys(names)
+    return [
+        {"changed": int(count), **best.get(index, nothing)} for index, count in enumerate(counts)
+    ]

@@ -1,0 +1,301 @@
+"""Activations in a region: what fires there, at which bases, and which feature rows go together.
+
+    activations.parquet --in_region--> active bases --summarize--> one line a feature row
+                        --of_rows----> active bases --correlations--> matrix
+
+The file is sorted by feature: a few rows are read at once, but "all that is active in a region"
+has to go through the whole of it, so that `in_region` has a limit.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy import sparse
+
+from annotations.activations import count_active_bases, read_feature, stretch_groups
+from annotations.active_bases import (
+    Activations,
+    SortedActivations,
+    locus_index,
+    row_index,
+    select,
+    sort,
+)
+from annotations.errors import CoordinateError, LimitError
+from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
+from annotations.types import Span
+
+MAX_SCANNED: Final = 100_000_000
+"""Active bases of a file that `in_region` goes through; 3 to 4 seconds."""
+
+REGION_SCHEMA: Final = pa.schema(
+    [
+        pa.field("feature", pa.uint32(), nullable=False),
+        pa.field("strand", pa.int8(), nullable=False),
+        pa.field("max", pa.float32(), nullable=False),
+        pa.field("position", pa.int64()),
+        pa.field("sum", pa.float64(), nullable=False),
+        pa.field("active_bases", pa.int64(), nullable=False),
+        pa.field("share", pa.float64(), nullable=False),
+    ]
+)
+"""One row per feature row. `position`: of the largest value, 0-based, the leftmost among equals,
+null where it is silent; `share`: active bases over the bases of the region."""
+
+
+def in_region(path: Path, region: Span, *, max_scanned: int = MAX_SCANNED) -> SortedActivations:
+    """All active bases of a region.
+
+    Parameters
+    ----------
+    path : Path
+        A file of `annotations.activations.merge_stretches`.
+    region : Span
+        Where; not empty.
+    max_scanned : int
+        Most active bases that the file may hold.
+
+    Returns
+    -------
+    active : SortedActivations
+        Sorted by feature, strand (+ first) and position.
+
+    Raises
+    ------
+    LimitError
+        If the file holds more.
+    StorageError
+        If the file is missing, cut or not one of activations.
+    """
+    held = count_active_bases(path)
+    if held > max_scanned:
+        raise LimitError(
+            f"the run holds {held:,} active bases, and at most {max_scanned:,} are gone through "
+            "for a region; name the features, or submit the region alone"
+        )
+    return _cut(_overlapping(stretch_groups(path), region), region)
+
+
+def of_rows(path: Path, rows: Sequence[int], region: Span | None = None) -> SortedActivations:
+    """The active bases of some feature rows.
+
+    Parameters
+    ----------
+    path : Path
+        As in `in_region`.
+    rows : sequence of int
+        Feature rows, ``2 * feature + (strand < 0)``.
+    region : Span, optional
+        Only there; everywhere by default.
+
+    Returns
+    -------
+    active : SortedActivations
+        Sorted by feature, strand (+ first), contig and position.
+
+    Raises
+    ------
+    StorageError
+        As `in_region`.
+    """
+    contig = None if region is None else region.contig
+    tables = [
+        read_feature(path, row // 2, -1 if row % 2 else 1, contig) for row in sorted(set(rows))
+    ]
+    if region is not None:
+        return _cut(_overlapping(tables, region), region)
+    return sort(from_stretches(_joined(tables)))
+
+
+def summarize(active: Activations, region: Span, rows: Sequence[int] | None = None) -> pa.Table:
+    """What each feature row does in a region.
+
+    Parameters
+    ----------
+    active : Activations
+        Sorted; all of the region, none of another.
+    region : Span
+        Not empty.
+    rows : sequence of int, optional
+        Which rows, and in which order, silent ones too; by default all that are active, in the
+        order of their numbers.
+
+    Returns
+    -------
+    table : Table of REGION_SCHEMA
+
+    Raises
+    ------
+    CoordinateError
+        If the region is empty.
+
+    Examples
+    --------
+    >>> one = Activations(
+    ...     feature=np.array([7, 7], np.uint32), strand=np.array([-1, -1], np.int8),
+    ...     contig=np.zeros(2, np.uint32), position=np.array([4, 5]),
+    ...     value=np.array([1.5, 2.0], np.float32),
+    ... )
+    >>> summarize(one, Span(0, 0, 8)).to_pylist()[0]["sum"]
+    3.5
+    """
+    if region.length < 1:
+        raise CoordinateError("a region must have at least one base")
+    own = row_index(active.feature, active.strand)
+    found, first, counts = np.unique(own, return_index=True, return_counts=True)
+    largest, total = np.zeros(len(found), np.float32), np.zeros(len(found))
+    at = np.zeros(len(found), np.int64)
+    if len(found):
+        largest = np.maximum.reduceat(active.value, first)
+        total = np.add.reduceat(active.value.astype(np.float64), first)
+        is_largest = np.flatnonzero(active.value == np.repeat(largest, counts))
+        at = active.position[is_largest[np.searchsorted(own[is_largest], found)]]
+    if rows is None:
+        wanted, place, there = found, np.arange(len(found)), np.ones(len(found), bool)
+    else:
+        wanted = np.array(rows, np.int64)
+        place = np.searchsorted(found, wanted)
+        there = np.isin(wanted, found)
+        place[~there] = 0
+    sizes = np.where(there, _taken(counts, place), 0)
+    return pa.table(
+        [
+            pa.array((wanted // 2).astype(np.uint32)),
+            pa.array((1 - 2 * (wanted % 2)).astype(np.int8)),
+            pa.array(np.where(there, _taken(largest, place), 0).astype(np.float32)),
+            pa.array(_taken(at, place), pa.int64(), mask=~there),
+            pa.array(np.where(there, _taken(total, place), 0.0)),
+            pa.array(sizes.astype(np.int64)),
+            pa.array(sizes / region.length),
+        ],
+        schema=REGION_SCHEMA,
+    )
+
+
+def values_by_base(active: Activations, region: Span, rows: Sequence[int]) -> NDArray[np.float32]:
+    """Values of feature rows at every base of a region.
+
+    Parameters
+    ----------
+    active : Activations
+        Of the region; other rows are left out.
+    region : Span
+        Where.
+    rows : sequence of int
+        Feature rows, each once.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (len(rows), region.length)
+        0 where silent.
+    """
+    values = np.zeros((len(rows), region.length), dtype=np.float32)
+    own = row_index(active.feature, active.strand)
+    for at, row in enumerate(rows):
+        mine = own == row
+        values[at, active.position[mine] - region.start] = active.value[mine]
+    return values
+
+
+def largest_in_bins(active: Activations, region: Span, row: int, bins: int) -> NDArray[np.float32]:
+    """The largest value of a feature row in each of equal parts of a region.
+
+    Parameters
+    ----------
+    active : Activations
+        Of the region; other rows are left out.
+    region : Span
+        Where.
+    row : int
+        The feature row.
+    bins : int
+        Parts; fewer where the region has fewer bases. Part i begins at base
+        ``i * region.length // bins``.
+
+    Returns
+    -------
+    largest : ndarray of float32, shape (min(bins, region.length),)
+        0 where silent.
+    """
+    bins = min(bins, region.length)
+    largest = np.zeros(bins, dtype=np.float32)
+    mine = row_index(active.feature, active.strand) == row
+    starts = np.arange(bins) * region.length // bins
+    part = np.searchsorted(starts, active.position[mine] - region.start, side="right") - 1
+    np.maximum.at(largest, part, active.value[mine])
+    return largest
+
+
+def correlations(active: Activations, rows: Sequence[int], bases: int) -> NDArray[np.float64]:
+    """Pearson correlation of feature rows over bases, silent bases as 0.
+
+    Parameters
+    ----------
+    active : Activations
+        The active bases of the rows; other rows are left out.
+    rows : sequence of int
+        Feature rows, each once.
+    bases : int
+        How many bases there are, active or silent.
+
+    Returns
+    -------
+    r : ndarray of float64, shape (len(rows), len(rows))
+        NaN in the line and column of a row that has the same value everywhere.
+    """
+    own = row_index(active.feature, active.strand)
+    line = {row: at for at, row in enumerate(rows)}
+    kept = np.isin(own, np.array(list(rows), np.int64))
+    place = locus_index(active.contig[kept], active.position[kept])
+    _, column = np.unique(place, return_inverse=True)
+    values = active.value[kept].astype(np.float64)
+    which = np.array([line[row] for row in own[kept].tolist()], np.int64)
+    matrix = sparse.csr_array(
+        (values, (which, column)), shape=(len(rows), int(column.max(initial=-1)) + 1)
+    )
+    products = (matrix @ matrix.T).toarray()
+    mean = matrix.sum(axis=1) / bases
+    covariance = products / bases - np.outer(mean, mean)
+    variance = np.diag(covariance)
+    # what is constant is so exactly only in theory
+    constant = variance <= 1e-12 * np.diag(products) / bases
+    scale = np.sqrt(np.where(constant, np.nan, variance))
+    r: NDArray[np.float64] = np.clip(covariance / np.outer(scale, scale), -1.0, 1.0)
+    return r
+
+
+def _overlapping(tables: Iterable[pa.Table], region: Span) -> pa.Table:
+    """Stretches that have a base in a region."""
+    return _joined([_overlapping_part(table, region) for table in tables])
+
+
+def _overlapping_part(table: pa.Table, region: Span) -> pa.Table:
+    near = table.filter(
+        pc.and_(
+            pc.equal(table["contig"], pa.scalar(region.contig, pa.uint32())),
+            pc.less(table["start"], region.end),
+        )
+    )
+    ends = pc.add(near["start"], pc.list_value_length(near["values"]).cast(pa.int64()))
+    return near.filter(pc.greater(ends, region.start))
+
+
+def _cut(table: pa.Table, region: Span) -> SortedActivations:
+    """The active bases of stretches that lie in a region."""
+    active = from_stretches(table)
+    inside = (active.position >= region.start) & (active.position < region.end)
+    return sort(select(active, inside))
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *tables]).cast(ACTIVATIONS_SCHEMA)
+
+
+def _taken(values: NDArray[np.generic], place: NDArray[np.int64]) -> NDArray[np.generic]:
+    """Values at places; zeros where there are none to take."""
+    return values[place] if len(values) else np.zeros(len(place), values.dtype)

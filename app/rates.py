@@ -1,0 +1,131 @@
+"""How often one may ask, and how much may wait: what keeps one user from taking the server.
+
+Rates are counted by the library `limits`: in memory, or in Redis where that is the broker, so
+that several web processes count together. What waits is counted in the database.
+"""
+
+import math
+import time
+from typing import Final, NamedTuple
+
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.storage import storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from annotations.errors import QuotaError
+from app.config import Settings
+from app.models import ACTIVE_STATES, Computation, Run
+
+WRONG_TOKENS_PER_MINUTE: Final = 30
+"""Unknown tokens from one address, after which it has to wait."""
+
+RETRY_SECONDS: Final = 60
+"""After which it may be worth while to submit again."""
+
+
+class Refused(NamedTuple):
+    """Too much was asked."""
+
+    said: str
+    seconds: int
+    """After which to ask again."""
+
+
+class RateLimits:
+    """Counts requests; a limit of 0 is none.
+
+    Parameters
+    ----------
+    settings : Settings
+        `requests_per_minute` and `submissions_per_hour`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Count in Redis if that is the broker, else in this process."""
+        is_redis = settings.broker_url.startswith(("redis://", "rediss://"))
+        self._limiter = MovingWindowRateLimiter(
+            storage_from_string(settings.broker_url if is_redis else "memory://")
+        )
+        self._requests = _limit(RateLimitItemPerMinute, settings.requests_per_minute)
+        self._submissions = _limit(RateLimitItemPerHour, settings.submissions_per_hour)
+        self._wrong = RateLimitItemPerMinute(WRONG_TOKENS_PER_MINUTE)
+
+    def request(self, key: str) -> Refused | None:
+        """Count a request of a token or an address."""
+        return self._count(self._requests, "requests", key)
+
+    def submission(self, key: str) -> Refused | None:
+        """Count a submission of an owner."""
+        return self._count(self._submissions, "submissions", key)
+
+    def count_wrong_token(self, address: str) -> None:
+        """Count an unknown token."""
+        self._limiter.hit(self._wrong, "wrong", address)
+
+    def wrong_token(self, address: str) -> Refused | None:
+        """Whether an address sent too many unknown tokens."""
+        if self._limiter.test(self._wrong, "wrong", address):
+            return None
+        return self._refused(self._wrong, "unknown tokens", "wrong", address)
+
+    def _count(self, item: RateLimitItem | None, what: str, key: str) -> Refused | None:
+        if item is None or self._limiter.hit(item, what, key):
+            return None
+        return self._refused(item, what, what, key)
+
+    def _refused(self, item: RateLimitItem, said: str, *identifiers: str) -> Refused:
+        reset = self._limiter.get_window_stats(item, *identifiers).reset_time
+        seconds = max(1, math.ceil(reset - time.time()))
+        return Refused(f"at most {item.amount} {said} per {item.GRANULARITY.name}", seconds)
+
+
+def _limit(kind: type[RateLimitItem], amount: int) -> RateLimitItem | None:
+    return kind(amount) if amount else None
+
+
+def check_quota(session: Session, settings: Settings, owner: str, bases: int) -> None:
+    """Refuse a submission of an owner for whom too much waits already.
+
+    Parameters
+    ----------
+    session : Session
+        Reading is enough.
+    settings : Settings
+        `max_queued_runs` and `max_queued_bases`; 0 is no limit.
+    owner : str
+        Who submits.
+    bases : int
+        Of the submission.
+
+    Raises
+    ------
+    QuotaError
+        If the owner's runs that are not at their end, with this one, are too many or too long.
+    """
+    if not (settings.max_queued_runs or settings.max_queued_bases):
+        return
+    runs, waiting = session.execute(
+        select(func.count(), func.coalesce(func.sum(Computation.bases), 0))
+        .select_from(Run)
+        .join(Computation)
+        .where(
+            Run.owner == owner,
+            Run.canceled_at.is_(None),
+            Computation.state.in_(sorted(ACTIVE_STATES)),
+        )
+    ).one()
+    if settings.max_queued_runs and runs + 1 > settings.max_queued_runs:
+        raise QuotaError(
+            f"{runs} of your runs are not at their end, and at most {settings.max_queued_runs} may "
+            "be; wait for some, or cancel them",
+            seconds=RETRY_SECONDS,
+        )
+    if settings.max_queued_bases and int(waiting) + bases > settings.max_queued_bases:
+        raise QuotaError(
+            f"{int(waiting):,} bases of your runs are not at their end; with the {bases:,} of this "
+            f"one they would be more than the {settings.max_queued_bases:,} that may be; wait for "
+            "some, or cancel them",
+            seconds=RETRY_SECONDS,
+        )
