@@ -29,7 +29,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No server and no test may reach for a model hub.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help venv bedtools demo serve test test-slow lint format licences lock clean
+.PHONY: help venv bedtools demo serve test test-slow lint format licences lock settings clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -74,6 +74,9 @@ lint: $(VENV)/.installed ## ruff, mypy, import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+settings: $(VENV)/.installed ## write docs/settings.md from app/config.py
+	PYTHONPATH=. $(BIN)/python scripts/settings_page.py
 
 format: $(VENV)/.installed ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix

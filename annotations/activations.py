@@ -7,7 +7,7 @@ The rows in memory are those of `annotations.active_bases`, the table that of
 `annotations.stretches`; the public names of both can be imported from here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ __all__ = [
     "merge_stretches",
     "owned_mask",
     "read_feature",
+    "rewrite_stretches",
     "row_index",
     "select",
     "sort",
@@ -153,6 +154,29 @@ def merge_stretches(
             del parts
             if block.num_rows:
                 writer.write_table(block, row_group_size=GROUP_ROWS)
+
+
+def rewrite_stretches(path: Path, out: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Copy a file of stretches with every table of rows changed, one row group at a time.
+
+    Parameters
+    ----------
+    path : Path
+        A file of `write_stretches` or `merge_stretches`.
+    out : Path
+        Made or replaced.
+    change : callable
+        Gives a table of ACTIVATIONS_SCHEMA with as many rows in the same order; the order by
+        contig and start must hold for them too.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, cut or not one of `write_stretches`.
+    """
+    with replacing(out) as temporary, _writer(temporary) as writer:
+        for table in stretch_groups(path):
+            writer.write_table(change(table).cast(ACTIVATIONS_SCHEMA), row_group_size=GROUP_ROWS)
 
 
 def read_feature(

@@ -14,7 +14,7 @@ This is a measurement on two sequences, not a test: it has no p-value.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +25,10 @@ from annotations.active_bases import Activations, concatenate, row_index, select
 from annotations.alleles import AllelePair, Alleles
 from annotations.errors import CoordinateError
 from annotations.stretches import from_stretches
+from annotations.tables import column
 from annotations.tracks import Runs
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 EFFECTS_SCHEMA: Final = pa.schema(
     [
@@ -77,28 +77,17 @@ def allele_effects(path: Path, alleles: Alleles) -> pa.Table:
     CoordinateError
         If an activation lies outside its allele.
     """
-    parts = [_effects(block, alleles) for block in whole_features(stretch_groups(path))]
-    found = _Effects(*(np.concatenate(values) for values in zip(_NO_EFFECTS, *parts, strict=True)))
-    order = np.lexsort((found.row, -np.abs(found.change), found.pair))
-    found = _Effects(*(values[order] for values in found))
-    first = np.searchsorted(found.pair, found.pair)
-    return pa.table(
-        {
-            "pair": pa.array(found.pair.astype(np.uint32)),
-            "rank": pa.array((np.arange(len(first)) - first + 1).astype(np.int32)),
-            "feature": pa.array((found.row // 2).astype(np.uint32)),
-            "strand": pa.array(np.where(found.row % 2, -1, 1).astype(np.int8)),
-            "reference_max": pa.array(found.reference_max),
-            "alternative_max": pa.array(found.alternative_max),
-            "max_difference": pa.array(found.alternative_max - found.reference_max),
-            "reference_sum": pa.array(found.reference_sum),
-            "alternative_sum": pa.array(found.alternative_sum),
-            "sum_difference": pa.array(found.alternative_sum - found.reference_sum),
-            "position": pa.array(found.position),
-            "change": pa.array(found.change),
-        },
-        schema=EFFECTS_SCHEMA,
+    blocks = whole_features(stretch_groups(path))
+    found = pa.concat_tables(
+        [EFFECTS_SCHEMA.empty_table(), *(_effects(block, alleles) for block in blocks)]
     )
+    pair, change = column(found, "pair"), column(found, "change")
+    row = row_index(column(found, "feature"), column(found, "strand"))
+    order = np.lexsort((row, -np.abs(change), pair))
+    rank = np.arange(len(order)) - np.searchsorted(pair[order], pair[order]) + 1
+    at = EFFECTS_SCHEMA.get_field_index("rank")
+    found = found.take(pa.array(order))
+    return found.set_column(at, EFFECTS_SCHEMA.field(at), pa.array(rank.astype(np.int32)))
 
 
 def lifted(active: Activations, alleles: Alleles) -> Activations:
@@ -165,43 +154,22 @@ def whole_features(groups: Iterable[pa.Table]) -> Iterator[Activations]:
     waiting: list[Activations] = []
     for table in groups:
         active = from_stretches(table)
-        border = int(np.searchsorted(active.feature, active.feature[-1]))
-        if border:
-            yield concatenate([*waiting, Activations(*(part[:border] for part in active))])
+        begins = active.feature < active.feature[-1]
+        if begins.any() or (waiting and waiting[-1].feature[-1] != active.feature[-1]):
+            yield concatenate([*waiting, select(active, begins)])
             waiting = []
-        waiting.append(Activations(*(part[border:] for part in active)))
+        waiting.append(select(active, ~begins))
     if waiting:
         yield concatenate(waiting)
 
 
-class _Effects(NamedTuple):
-    """Columns of the table; a row for each pair and feature row."""
-
-    pair: Ints
-    row: Ints
-    reference_max: Floats
-    alternative_max: Floats
-    reference_sum: Floats
-    alternative_sum: Floats
-    position: Ints
-    change: Floats
-
-
-_NO_EFFECTS: Final = _Effects(
-    *(
-        np.empty(0, np.int64 if name in {"pair", "row", "position"} else np.float32)
-        for name in _Effects._fields
-    )
-)
-
-
-def _effects(active: Activations, alleles: Alleles) -> _Effects:
-    """The effects on some features, all of whose active bases are given."""
+def _effects(active: Activations, alleles: Alleles) -> pa.Table:
+    """The effects on some features, all of whose active bases are given; without ranks."""
     pair, side, place = _places(active, alleles)
     kept = pair >= 0
     active, pair, side, place = select(active, kept), pair[kept], side[kept], place[kept]
     if not len(pair):
-        return _NO_EFFECTS
+        return EFFECTS_SCHEMA.empty_table()
     row = row_index(active.feature, active.strand).astype(np.int64)
     cells, cell = np.unique(row * len(alleles.pairs) + pair, return_inverse=True)
     # sums and maxima on each allele's own bases
@@ -221,16 +189,26 @@ def _effects(active: Activations, alleles: Alleles) -> _Effects:
     best = order[np.searchsorted((loci // width)[order], np.arange(len(cells)))]
     changed = np.flatnonzero(difference[best] != 0)
     best = best[changed]
-    return _Effects(
-        pair=cells[changed] % len(alleles.pairs),
-        row=cells[changed] // len(alleles.pairs),
-        reference_max=maxima[0, changed],
-        alternative_max=maxima[1, changed],
-        reference_sum=sums[0, changed].astype(np.float32),
-        alternative_sum=sums[1, changed].astype(np.float32),
-        position=loci[best] % width,
-        change=difference[best],
-    )
+    pair, row = cells[changed] % len(alleles.pairs), cells[changed] // len(alleles.pairs)
+    columns = {
+        "pair": pair,
+        "rank": np.zeros(len(changed)),
+        "feature": row // 2,
+        "strand": np.where(row % 2, -1, 1),
+        "reference_max": maxima[0, changed],
+        "alternative_max": maxima[1, changed],
+        "max_difference": maxima[1, changed] - maxima[0, changed],
+        "reference_sum": sums[0, changed],
+        "alternative_sum": sums[1, changed],
+        "sum_difference": sums[1, changed] - sums[0, changed],
+        "position": loci[best] % width,
+        "change": difference[best],
+    }
+    arrays = [
+        pa.array(columns[field.name].astype(field.type.to_pandas_dtype()))
+        for field in EFFECTS_SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=EFFECTS_SCHEMA)
 
 
 def _places(active: Activations, alleles: Alleles) -> tuple[Ints, Ints, Ints]:
@@ -257,14 +235,17 @@ def _can_differ(
 ) -> NDArray[np.bool_]:
     """Whether bases stand at or behind the change, in the sense of their pass.
 
-    A base that stands beside bases inserted or deleted is behind them in one pass: the first one
-    right of the change on "+", the last one left of it on "-".
+    The base that inserted bases are counted to belongs to them on both passes.
     """
     change = pair.change
-    start, end = (
-        (change.alternative_start, change.alternative_end) if side else (change.start, change.end)
-    )
-    return np.asarray(np.where(strand > 0, position >= start, position < end))
+    first, last = change.start, change.end
+    if change.alternative_start < change.alternative_end:
+        ends = np.array([change.alternative_start, change.alternative_end - 1])
+        left, right = pair.map.to_reference(ends).tolist()
+        first, last = min(first, left), max(last, right + 1)
+    if side:  # both records are equal, but for a shift, on either side of the change
+        last += change.alternative_end - change.end
+    return np.asarray(np.where(strand > 0, position >= first, position < last))
 
 
 def _lifted(positions: Ints, pair: AllelePair) -> Ints:

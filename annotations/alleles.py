@@ -13,12 +13,13 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from annotations.allele_maps import AlleleMap, Change, changed_bases, map_of_alleles, map_of_variant
 from annotations.cards import DictionaryCard, ModelCard
+from annotations.contig_aliases import ContigNames
 from annotations.errors import (
     CoordinateError,
     FormatError,
@@ -139,7 +140,7 @@ def cut_variants(
     *,
     flank: int,
     one_sided: bool,
-    aliases: Mapping[str, str] | None = None,
+    names: ContigNames | None = None,
 ) -> Cut:
     """Cut a reference and an alternative record for each variant.
 
@@ -153,9 +154,8 @@ def cut_variants(
         Bases kept on each side of the changed bases, fewer at the ends of a contig.
     one_sided : bool
         As `Alleles.one_sided`.
-    aliases : mapping, optional
-        Names of the reference's contigs by other names, for contigs whose own name the reference
-        does not have.
+    names : ContigNames, optional
+        Finds the reference's contigs by the names in the file; by their own names by default.
 
     Returns
     -------
@@ -179,8 +179,9 @@ def cut_variants(
     records: list[Record] = []
     pairs: list[AllelePair] = []
     used: set[str] = set()
+    known = ContigNames(source.names) if names is None else names
     for variant in vcf.variants:
-        contig = _contig_of(variant, source, aliases or {})
+        contig = known.contigs[known.find(variant.contig)]
         _check_reference(variant, contig, source)
         own = changed_bases(variant.reference.encode(), variant.alternative.encode())
         left = variant.position + own.start
@@ -275,6 +276,18 @@ def alleles_sha256(alleles: Alleles) -> str:
     return hashlib.sha256(alleles_json(alleles).encode()).hexdigest()
 
 
+def alleles_record(alleles: Alleles) -> dict[str, object]:
+    """What provenance says of the pairs."""
+    return {
+        "kind": alleles.kind,
+        "pairs": len(alleles.pairs),
+        "flank": alleles.flank,
+        "one_sided": alleles.one_sided,
+        "skipped": alleles.skipped,
+        "sha256": alleles_sha256(alleles),
+    }
+
+
 def read_alleles(path: Path) -> Alleles:
     """The pairs of a file that holds `alleles_json`.
 
@@ -298,20 +311,6 @@ def read_alleles(path: Path) -> Alleles:
 def _pair(*, change: list[int], map: dict[str, Any], **values: Any) -> AllelePair:
     blocks = tuple((start, other, size) for start, other, size in map.pop("blocks"))
     return AllelePair(change=Change(*change), map=AlleleMap(blocks=blocks, **map), **values)
-
-
-def _contig_of(variant: Variant, source: Bases, aliases: Mapping[str, str]) -> str:
-    """The name that the reference has for a variant's contig."""
-    for name in (variant.contig, aliases.get(variant.contig)):
-        if name is not None and name in source.names:
-            return name
-    near = difflib.get_close_matches(variant.contig, source.names, n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    listed = ", ".join([*source.names[:10], *(["..."] if len(source.names) > 10 else [])])
-    raise UnknownNameError(
-        f"the VCF file has a variant on {variant.contig[:100]!r}, which is not a contig of the "
-        f"sequences; {hint}the contigs are {listed}"
-    )
 
 
 def _check_reference(variant: Variant, contig: str, source: Bases) -> None:

@@ -6,11 +6,13 @@ SaetrackError
  |- OptionError       an option has a value that is not allowed         (also ValueError)
  |- LimitError        an input is larger than this installation takes   (also ValueError)
  |- QuotaError        too much of one owner's waits already             (also RuntimeError)
+ |- BusyError         another does this now, or too many do              (also RuntimeError)
  |- UnknownNameError  no motif, model, feature or run has this name     (also LookupError)
  |   '- AmbiguousNameError  several have it; the error carries them
  |- StateError        the thing is not in a state that allows this      (also RuntimeError)
  |- WeightsError      weights do not fit their card or their format     (also ValueError)
  |- StorageError      a stored file is missing, cut or altered          (also OSError)
+ |   '- UnavailableError  the storage of files does not answer
  '- ToolError         an outside program is missing or failed           (also RuntimeError)
 
 A message says what is wrong, what was given, what is allowed and the way out.
@@ -63,6 +65,17 @@ class QuotaError(SaetrackError, RuntimeError):
         self.seconds = seconds
 
 
+class BusyError(SaetrackError, RuntimeError):
+    """Another does this now, or too many do."""
+
+    code = "busy"
+
+    def __init__(self, message: str, *, seconds: int) -> None:
+        """Say what is done, and in how many seconds to try again."""
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class UnknownNameError(SaetrackError, LookupError):
     """No motif, model, feature or run has this name."""
 
@@ -107,6 +120,12 @@ class StorageError(SaetrackError, OSError):
     """A stored file is missing, cut or altered."""
 
     code = "storage-error"
+
+
+class UnavailableError(StorageError):
+    """The storage of files does not answer."""
+
+    code = "storage-unavailable"
 
 
 class ToolError(SaetrackError, RuntimeError):

@@ -17,14 +17,16 @@ from xml.etree import ElementTree
 
 from annotations.errors import FormatError, OptionError
 
-TrackKind = Literal["signal", "peaks", "genes"]
-"""What a track shows: activations as bigWig, peaks as bigBed, gene parts as bigBed."""
+TrackKind = Literal["signal", "heights", "peaks", "genes"]
+"""What a track shows: activations as bigWig, values of peaks as bigWig, peaks as bigBed, genes as
+bigBed."""
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SHORT_LABEL: Final = 17
 _LONG_LABEL: Final = 76
 _GROUPS: Final[dict[TrackKind, str]] = {
     "signal": "Activations",
+    "heights": "Peak heights",
     "peaks": "Peaks",
     "genes": "Genes",
 }
@@ -69,6 +71,11 @@ class Track(NamedTuple):
     """BED fields of a bigBed."""
     search: bool = False
     """Whether a bigBed has an index by name."""
+
+    @property
+    def is_bigwig(self) -> bool:
+        """Whether the file is a bigWig; else it is a bigBed."""
+        return self.kind in {"signal", "heights"}
 
 
 class Hub(NamedTuple):
@@ -133,8 +140,8 @@ def hub_text(hub: Hub) -> str:
                 "compositeTrack": "on",
                 "shortLabel": group,
                 "longLabel": _cut(f"{group} of {hub.long_label}", _LONG_LABEL),
-                "type": "bigWig" if kind == "signal" else f"bigBed {members[0].fields} +",
-                "visibility": "full" if kind == "signal" else "dense",
+                "type": "bigWig" if members[0].is_bigwig else f"bigBed {members[0].fields} +",
+                "visibility": "full" if members[0].is_bigwig else "dense",
                 **described,
             }
         )
@@ -199,7 +206,7 @@ def igv_session(hub: Hub) -> str:
             color=",".join(map(str, track.color)),
             visible="true",
         )
-        if track.kind == "signal" and track.most is not None:
+        if track.is_bigwig and track.most is not None:
             ElementTree.SubElement(
                 view, "DataRange", minimum="0.0", maximum=f"{track.most:g}", baseline="0.0"
             )
@@ -319,7 +326,7 @@ def _track_stanza(track: Track, parent: str) -> dict[str, str]:
         "longLabel": _cut(track.long_label, _LONG_LABEL),
     }
     color = ",".join(map(str, track.color))
-    if track.kind == "signal":
+    if track.is_bigwig:
         fields |= {"type": "bigWig", "color": color, "alwaysZero": "on"}
         fields |= {"maxHeightPixels": "100:48:8", "windowingFunction": "mean+whiskers"}
         if track.most is None:
@@ -353,7 +360,7 @@ def _igvjs_track(track: Track) -> dict[str, Any]:
         "url": track.url,
         "color": f"rgb({','.join(map(str, track.color))})",
     }
-    if track.kind != "signal":
+    if not track.is_bigwig:
         return {"type": "annotation", "format": "bigbed", **common}
     view: dict[str, Any] = {"type": "wig", "format": "bigwig", **common, "min": 0}
     if track.most is not None:
@@ -362,7 +369,7 @@ def _igvjs_track(track: Track) -> dict[str, Any]:
 
 
 def _jbrowse_track(track: Track, assembly: str) -> dict[str, Any]:
-    signal = track.kind == "signal"
+    signal = track.is_bigwig
     adapter = {
         "type": "BigWigAdapter" if signal else "BigBedAdapter",
         "bigWigLocation" if signal else "bigBedLocation": _location(track.url),
@@ -383,4 +390,4 @@ def _location(url: str) -> dict[str, str]:
 
 
 def _extension(track: Track) -> str:
-    return "bw" if track.kind == "signal" else "bb"
+    return "bw" if track.is_bigwig else "bb"

@@ -88,6 +88,11 @@ def background_of(sequences: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]
     counts = np.zeros(4, dtype=np.float64)
     for codes in sequences:
         counts += np.bincount(codes, minlength=5)[:4]
+    return background_of_counts(counts)
+
+
+def background_of_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same from how often A, C, G, T stand in one strand, shape (4,)."""
     both = counts + counts[::-1]
     if not both.any():
         return np.array(_UNIFORM)

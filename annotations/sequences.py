@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,9 @@ from annotations.compression import chunks
 from annotations.errors import CoordinateError, FormatError, UnknownNameError
 from annotations.records import WHAT, Limits, Record, RecordBuilder
 from annotations.types import Contig
+
+if TYPE_CHECKING:
+    from annotations.pieces import PieceFile
 
 __all__ = [
     "FastaFile",
@@ -329,9 +332,17 @@ class FastaFile:
         self.close()
 
 
-def open_fasta(path: Path) -> FastaFile:
-    """Open a FASTA file for random access; see `FastaFile`."""
-    return FastaFile(path)
+def open_fasta(path: Path) -> "FastaFile | PieceFile":
+    """Open the FASTA file of a computation for random access.
+
+    Returns
+    -------
+    source : FastaFile or `annotations.pieces.PieceFile`
+        The latter where the file holds pieces of contigs; it reads N outside them.
+    """
+    from annotations.pieces import PieceFile, has_pieces  # which writes lines as this module does
+
+    return PieceFile(path) if has_pieces(path) else FastaFile(path)
 
 
 def example_path() -> Path:

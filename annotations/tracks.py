@@ -1,6 +1,7 @@
 """Tracks for genome browsers: the signal of a feature as bigWig, its peaks as BED.
 
     stretches of one feature --signal_runs--> runs over a whole contig --write_bigwig--> .bw
+    peaks of one feature --write_peaks_bigwig--> .bw
     peaks --bed_fields--> sorted BED6 lines, with short labels behind them
 
 Coordinates are 0-based and half-open on the forward strand, in BED and in bigWig. A
@@ -174,15 +175,8 @@ def write_bigwig(
     if strand not in get_args(SignalStrand):
         raise OptionError(f"strand must be one of +, - and either, got {strand!r}")
     check_columns(stretches, ACTIVATIONS_SCHEMA, what="the stretches of a track")
-    _check_names(names)
-    if len(names) != len(lengths) or min(lengths) < 1:
-        raise CoordinateError(
-            f"each of {len(names)} contigs must have a length of at least 1, got {len(lengths)} "
-            f"lengths, the smallest {min(lengths, default=0)}"
-        )
-    features = pc.unique(stretches.column("feature")).to_pylist()
-    if len(features) > 1:
-        raise FormatError(f"a track shows one feature, got stretches of {len(features)}")
+    _check_contig_list(names, lengths)
+    _check_one_feature(stretches)
     chosen = range(len(names)) if contigs is None else sorted(set(contigs))
     if not chosen or chosen[0] < 0 or chosen[-1] >= len(names):
         raise OptionError(
@@ -193,6 +187,53 @@ def write_bigwig(
         sign = pa.scalar(STRAND_SIGNS[strand], pa.int8())
         stretches = stretches.filter(pc.equal(stretches.column("strand"), sign))
     active = from_stretches(stretches)
+    _write_active(path, active, chosen, names, lengths)
+
+
+def write_peaks_bigwig(
+    path: Path, peaks: pa.Table, names: Sequence[str], lengths: Sequence[int]
+) -> None:
+    """Write the peaks of one feature as bigWig, whole or not at all.
+
+    Each peak's value stands at its one base, and 0 at every other: what is called, without what
+    is active around it.
+
+    Parameters
+    ----------
+    path : Path
+        Made or replaced; its folder exists.
+    peaks : Table of PEAKS_SCHEMA
+        Of one feature, in any order; of two strands the larger counts where both have a peak.
+    names : sequence of str
+        Names of all contigs of the submission, in order.
+    lengths : sequence of int
+        Bases in each of them.
+
+    Raises
+    ------
+    CoordinateError
+        If a peak lies outside its contig, or a contig does not exist.
+    FormatError
+        If the peaks are of several features, a value is not above 0 and finite, or names are
+        missing, doubled or hold white space.
+    StorageError
+        If the file cannot be written.
+    """
+    check_columns(peaks, PEAKS_SCHEMA, what="the peaks of a track")
+    _check_contig_list(names, lengths)
+    _check_one_feature(peaks)
+    _check_contigs(peaks, len(names))
+    active = Activations(*(column(peaks, name) for name in Activations._fields))
+    _write_active(path, active, range(len(names)), names, lengths)
+
+
+def _write_active(
+    path: Path,
+    active: Activations,
+    chosen: Sequence[int],
+    names: Sequence[str],
+    lengths: Sequence[int],
+) -> None:
     runs = _contig_runs(active, chosen, lengths)
     try:
         write_runs(path, runs, [names[at] for at in chosen], [lengths[at] for at in chosen])
@@ -389,6 +430,23 @@ def _check_names(names: Sequence[str]) -> None:
         )
     if len(set(names)) < len(names):
         raise FormatError("two contigs have the same name; a track cannot tell them apart")
+
+
+def _check_contig_list(names: Sequence[str], lengths: Sequence[int]) -> None:
+    """Refuse contigs that no track can describe."""
+    _check_names(names)
+    if len(names) != len(lengths) or min(lengths) < 1:
+        raise CoordinateError(
+            f"each of {len(names)} contigs must have a length of at least 1, got {len(lengths)} "
+            f"lengths, the smallest {min(lengths, default=0)}"
+        )
+
+
+def _check_one_feature(table: pa.Table) -> None:
+    """Refuse rows of several features."""
+    features = pc.count_distinct(table.column("feature")).as_py()
+    if features > 1:
+        raise FormatError(f"a track shows one feature, got rows of {features}")
 
 
 def _check_contigs(table: pa.Table, n_contigs: int) -> None:

@@ -12,6 +12,7 @@ on the reverse-complement pass.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -136,6 +137,44 @@ def plan_shards(lengths: Sequence[int], *, stride: int, target: int) -> list[tup
     [(0, 0, 8)]
     [(0, 8, 10), (1, 0, 3)]
     """
+    if any(length < 1 for length in lengths):
+        raise CoordinateError(f"a contig must have at least 1 base, got {min(lengths)}")
+    whole = [Span(contig, 0, length) for contig, length in enumerate(lengths)]
+    return plan_spans(whole, stride=stride, target=target)
+
+
+def plan_spans(spans: Sequence[Span], *, stride: int, target: int) -> list[tuple[Span, ...]]:
+    """Cut spans of contigs into shards of about equal work, as `plan_shards` cuts contigs.
+
+    The grid starts at base 0 of the contig, wherever a span does: long spans are cut at multiples
+    of `stride`, and short ones are packed together, in order. Work is counted in the cells that a
+    span touches.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        What the shards are to own.
+    stride, target : int
+        As in `plan_shards`.
+
+    Returns
+    -------
+    shards : list of tuple of Span
+        Every base of every span once, in order.
+
+    Raises
+    ------
+    CoordinateError
+        If a span is empty or starts below 0, or `stride` or `target` is below 1.
+
+    Examples
+    --------
+    >>> for shard in plan_spans([Span(0, 6, 17), Span(1, 5, 7)], stride=4, target=8):
+    ...     print([tuple(span) for span in shard])
+    [(0, 6, 12)]
+    [(0, 12, 17)]
+    [(1, 5, 7)]
+    """
     _check_stride(stride)
     if target < 1:
         raise CoordinateError(f"a shard must hold at least 1 base, got a target of {target}")
@@ -143,11 +182,15 @@ def plan_shards(lengths: Sequence[int], *, stride: int, target: int) -> list[tup
     shards: list[tuple[Span, ...]] = []
     pack: list[Span] = []
     used = 0
-    for contig, length in enumerate(lengths):
-        for start, end in grid(length, room * stride).tolist():
-            cells = -(-(end - start) // stride)
+    for contig, first, last in spans:
+        if not 0 <= first < last:
+            raise CoordinateError(f"a span must hold at least 1 base, got {first}-{last}")
+        edges = [first, *range((first // stride + room) * stride, last, room * stride), last]
+        for start, end in pairwise(edges):
+            cells = -(-end // stride) - start // stride
             if used + cells > room:
-                shards.append(tuple(pack))
+                if pack:
+                    shards.append(tuple(pack))
                 pack, used = [], 0
             pack.append(Span(contig, start, end))
             used += cells

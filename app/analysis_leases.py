@@ -59,6 +59,8 @@ class ClaimedAnalysis(NamedTuple):
     """`sequences.fa` and, if there are genes, `genes.parquet` of the run."""
     run_results: Manifest
     """Result files of the run."""
+    spans: tuple[Span, ...] | None
+    """What the run reads of its contigs; None where that is all of them."""
 
 
 class DueAnalysis(NamedTuple):
@@ -120,6 +122,7 @@ def claim_analysis(
         options=RunOptions.from_json(computation.parameters["options"]),
         run_inputs=manifest_from_json(computation.inputs),
         run_results=manifest_from_json(computation.results or {}),
+        spans=spans_of(computation.parameters),
     )
 
 

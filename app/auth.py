@@ -9,7 +9,6 @@ site's page. With `SAETRACK_AUTH=tokens` every request but a few names its owner
 the Authorization header, or in the cookie that the page /sign-in gives for one.
 """
 
-import json
 import logging
 import re
 from typing import Final
@@ -22,6 +21,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.config import Settings
 from app.database import reading, transaction
 from app.errors import problem
+from app.logs import said
 from app.rates import RateLimits, Refused
 from app.tokens import Identity, Scope, identify, note_use
 
@@ -44,8 +44,10 @@ OPEN: Final = frozenset(
         "service.readyz",
         "service.service_info",
         "service.openapi_json",
-        "service.docs",
         "web.static",
+        "web.api_page",
+        "web.api_group_page",
+        "web.client_file",
         "web.sign_in_page",
         "web.sign_in",
     }
@@ -219,8 +221,6 @@ def write_audit(answer: WerkzeugResponse) -> None:
         key: value for key, value in (request.view_args or {}).items() if _ID.fullmatch(str(value))
     }
     record = {
-        "event": "audit",
-        "request": g.get("request_id", "none"),
         "owner": None if identity is None else identity.owner,
         "token": None if identity is None else identity.token_id,
         "method": request.method,
@@ -229,7 +229,7 @@ def write_audit(answer: WerkzeugResponse) -> None:
         "made": answer.headers.get("Location"),
         "status": answer.status_code,
     }
-    audit.info(json.dumps(record, sort_keys=True))
+    said(audit, "audit", **record)
 
 
 _ID: Final = re.compile(r"[0-9a-f]{6,64}")

@@ -7,7 +7,7 @@ Which features match a factor is asked in `app.answers`, of atlases too.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,12 +90,19 @@ class Result:
     """The normalised sequences, whose records are named by their index."""
     genes: Path | None = None
     """The gene parts, if the run has an annotation."""
+    alleles: Path | None = None
+    """Which sequences are alleles of each other, if the run compares any."""
 
     def table(
         self, name: str, *, filters: pc.Expression | None = None, columns: list[str] | None = None
     ) -> pa.Table:
         """Rows of one of the result tables, such as ``peaks``."""
         return pq.read_table(self.files[f"{name}.parquet"], filters=filters, columns=columns)
+
+
+def renamed(result: Result, names: Sequence[str]) -> Result:
+    """The result with other names of its contigs, in their order."""
+    return replace(result, names=list(names))
 
 
 def parse_feature(text: str, n_features: int) -> int:

@@ -1,6 +1,6 @@
 """What a worker gets to know of a shard it has claimed: all it needs to do the work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import select
@@ -44,6 +44,17 @@ class ClaimedShard(NamedTuple):
     """`sequences.fa`, its index `sequences.fa.fai`, and `genes.parquet` if there are genes."""
     shard_results: tuple[Manifest, ...]
     """For a merge: result files of every encode shard, in order."""
+
+    @property
+    def read_spans(self) -> tuple[Span, ...] | None:
+        """What the computation reads of its contigs; None where that is all of them."""
+        return spans_of(self.parameters)
+
+
+def spans_of(parameters: Mapping[str, Any]) -> tuple[Span, ...] | None:
+    """The spans of a run over regions of a genome, from the parameters of its computation."""
+    regions = parameters.get("regions")
+    return None if regions is None else tuple(Span(*span) for span in regions["spans"])
 
 
 def describe_claim(session: Session, shard: Shard, computation: Computation) -> ClaimedShard:

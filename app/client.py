@@ -616,12 +616,34 @@ class Run:
         found = self.client.get(f"{self._path}/features/{quote(str(index), safe='')}")
         return dict(found)
 
-    def signal(self, row: str, target: "str | Path", **query: Any) -> Path:
+    def signal(self, rows: "str | Iterable[str]", region: str) -> Any:
+        """Activation of feature rows at every base of a region.
+
+        Parameters
+        ----------
+        rows : str or iterable of str
+            Feature rows, such as `12+`.
+        region : str
+            Such as `chrI:1001-2000` (1-based, the end included), or the name of a sequence.
+
+        Returns
+        -------
+        table : DataFrame
+            `position` (0-based), and a column for each row.
+        """
+        asked = {"features": _text(rows if isinstance(rows, str) else list(rows)), "region": region}
+        return self.client.table(f"{self._path}/activations", **asked)
+
+    def region_features(self, region: str, **filters: Any) -> Any:
+        """Feature rows that are active in a region, as a DataFrame, the highest first."""
+        return self.client.table(f"{self._path}/region-features", region=region, **filters)
+
+    def save_signal(self, row: str, target: "str | Path", **query: Any) -> Path:
         """Save the activation of a feature row, such as `12+`, at every base as a bigWig."""
         path = f"{self._path}/features/{quote(row, safe='')}/signal.bw"
         return self.client.save(path, target, **query)
 
-    def feature_peaks(self, row: str, target: "str | Path") -> Path:
+    def save_peaks(self, row: str, target: "str | Path") -> Path:
         """Save the top peaks of a feature row, such as `12+`, as BED."""
         return self.client.save(f"{self._path}/features/{quote(row, safe='')}/peaks.bed", target)
 

@@ -30,8 +30,12 @@ PUBLIC_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?(/[
 CONTACT = re.compile(r"[^\s@]+@[^\s@]+")
 """What an e-mail address looks like; only mail tells whether there is one."""
 
-AUTH = ("none", "tokens")
-"""How whoever asks is known."""
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "auth": ("none", "tokens"),
+    "log_format": ("text", "json"),
+    "log_level": ("info", "warning", "error"),
+}
+"""Settings that are one of some words."""
 
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "workers" / "bundled"
 """Models that come with the project; found by path, since app never imports workers."""
@@ -49,6 +53,13 @@ class Settings:
 
     broker_url: str = ""
     """Celery broker URL; by default `filesystem://`, with messages in `data_dir`/broker."""
+
+    storage_url: str = ""
+    """Where the files of computations are: `s3://bucket/folder`; by default a folder in
+    `data_dir`. Address and keys of the store are those of the usual AWS_ variables."""
+
+    copies_bytes: int = 50_000_000_000
+    """Most bytes of copies of files of an object store that this machine keeps."""
 
     models_dirs: tuple[Path, ...] = ()
     """Folders of models and dictionaries, separated by `:` in the environment; by default
@@ -129,6 +140,13 @@ class Settings:
     min_free_bytes: int = 1_000_000_000
     """Free disk space under which the server is not ready for new work."""
 
+    log_format: str = "text"
+    """`text`: lines for people. `json`: one JSON object a line."""
+
+    log_level: str = "warning"
+    """`info` adds a line for each request, each change (the audit line) and each shard;
+    `warning` and `error` say less."""
+
     device: str = "auto"
     """Device of a worker: `auto`, `cpu`, `cuda` or `cuda:N`."""
 
@@ -166,6 +184,7 @@ class Settings:
             ("urgent_bases", 0, None),
             ("min_free_bytes", 0, None),
             ("cache_bytes", 0, None),
+            ("copies_bytes", 0, None),
             ("proxies", 0, 10),
             ("requests_per_minute", 0, None),
             ("submissions_per_hour", 0, None),
@@ -189,8 +208,12 @@ class Settings:
                 f"{PREFIX}CONTACT must be an e-mail address, such as me@example.org, got "
                 f"{self.contact!r}"
             )
-        if self.auth not in AUTH:
-            raise OptionError(f"{PREFIX}AUTH must be {' or '.join(AUTH)}, got {self.auth!r}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise OptionError(
+                    f"{PREFIX}{name.upper()} must be {' or '.join(allowed)}, "
+                    f"got {getattr(self, name)!r}"
+                )
         if not (self.trust_network or self.has_tokens or self.is_loopback):
             raise OptionError(
                 f"{PREFIX}HOST is {self.host!r}, which other machines can reach, and without "
@@ -239,6 +262,11 @@ class Settings:
     def cache_dir(self) -> Path:
         """Folder of files that can be made again."""
         return self.data_dir / "cache"
+
+    @property
+    def runs_cache_dir(self) -> Path:
+        """Folder of files made from the results of runs, of at most `cache_bytes` in all."""
+        return self.cache_dir / "runs"
 
     @property
     def broker_dir(self) -> Path:

@@ -5,10 +5,11 @@ lock when it begins, so that it can never fail half-way because another one wrot
 """
 
 import fcntl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -16,13 +17,21 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Float, create_engine, event, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    TimeoutError,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from annotations.errors import OptionError, StateError
 from app.config import Settings
+
+T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
@@ -32,6 +41,15 @@ BUSY_SECONDS = 30
 SQLITE_CONNECTIONS = 20
 """Connections to an SQLite file that stay open: more than the threads of the web process, since
 each further one is made and prepared anew for every use."""
+
+POSTGRESQL = "postgresql+pg8000"
+"""Dialect and driver of a URL that names no driver; another must be installed to be named."""
+
+POSTGRESQL_CONNECTIONS = 8
+"""Connections of a process to PostgreSQL that stay open; up to ten more for a while."""
+
+RECONNECT_SECONDS = 90.0
+"""How long work that is done waits for a database that went away."""
 
 MIGRATION_LOCK = 7_243_650_117
 """Number of the PostgreSQL advisory lock that serialises migrations."""
@@ -83,11 +101,19 @@ def make_engine(settings: Settings) -> Engine:
     except ArgumentError:
         raise OptionError(
             "SAETRACK_DATABASE_URL is not a database URL; write sqlite:////path/to/file.db or "
-            "postgresql+psycopg://user@host/database"
+            "postgresql://user@host/database"
         ) from None
     backend = url.get_backend_name()
     if backend == "postgresql":
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        if url.drivername == backend:
+            url = url.set(drivername=POSTGRESQL)
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            pool_size=POSTGRESQL_CONNECTIONS,
+            isolation_level="READ COMMITTED",
+        )
     if backend != "sqlite":
         raise OptionError(f"SAETRACK_DATABASE_URL must name sqlite or postgresql, got {backend!r}")
     # errors are logged, and what users sent or were answered has no place in a log
@@ -124,6 +150,38 @@ def transaction(engine: Engine) -> Iterator[Session]:
     """A session that may write: committed at the end, rolled back on an exception."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def insist(work: Callable[[], T], *, seconds: float = RECONNECT_SECONDS) -> T:
+    """Do what takes a transaction, again and again while the database is away.
+
+    Parameters
+    ----------
+    work : callable
+        Its own transaction from beginning to end; harmless when it is done twice, since a
+        connection may be lost after the commit.
+    seconds : float
+        For how long to try.
+
+    Raises
+    ------
+    SQLAlchemyError
+        What the last try raised.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return work()
+        except (DBAPIError, TimeoutError) as error:
+            if time.monotonic() > end or not is_away(error):
+                raise
+        time.sleep(0.5)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether a database error may pass: no connection, or a lock that another held too long."""
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return lost or isinstance(error, (InterfaceError, OperationalError, TimeoutError))
 
 
 @contextmanager
@@ -190,7 +248,7 @@ def check_schema(engine: Engine) -> None:
     if revision != head:
         raise StateError(
             f"the database is at version {revision or 'none'} and this saetrack needs {head}; "
-            "`saetrack serve` brings it up to date when it starts"
+            "`saetrack migrate` brings it up to date, as `saetrack serve` does with an SQLite file"
         )
 
 

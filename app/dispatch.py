@@ -128,7 +128,9 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
             ).all()
             found += [Due(row, queue_name(queue, urgent=urgent)) for row in rows]
     session.execute(
-        update(Shard).where(Shard.id.in_([row.shard_id for row in found])).values(published_at=now())
+        update(Shard)
+        .where(Shard.id.in_([row.shard_id for row in found]))
+        .values(published_at=now())
     )
     return found
 

@@ -21,6 +21,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from annotations.errors import (
     AmbiguousNameError,
+    BusyError,
     CoordinateError,
     FormatError,
     LimitError,
@@ -28,6 +29,7 @@ from annotations.errors import (
     QuotaError,
     SaetrackError,
     StateError,
+    UnavailableError,
     UnknownNameError,
 )
 
@@ -44,8 +46,10 @@ STATUS: dict[type[SaetrackError], int] = {
     StateError: 409,
     LimitError: 413,
     QuotaError: 429,
+    UnavailableError: 503,
     FormatError: 422,
     CoordinateError: 422,
+    BusyError: 503,
 }
 """HTTP status of the errors a caller can cure; any other is ours, and 500."""
 
@@ -144,7 +148,7 @@ def _on_own(error: SaetrackError) -> Response:
     ]
     state = getattr(error, "state", None)
     answer = problem(status, error.code, str(error), errors=places, state=state)
-    if isinstance(error, QuotaError):
+    if isinstance(error, QuotaError | BusyError):
         answer.headers["Retry-After"] = str(error.seconds)
     return answer
 

@@ -1,6 +1,8 @@
 """The web application: `create_app(settings)` puts together what the routes need."""
 
+import logging
 import secrets
+import time
 
 from flask import Flask, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -15,6 +17,7 @@ from app.api import (
     concepts,
     dictionaries,
     features,
+    figures,
     logos,
     models,
     regions,
@@ -27,19 +30,26 @@ from app.api import (
     ucsc,
 )
 from app.api.uploads import UploadRequest
-from app.auth import check_identity, check_request, write_audit
+from app.auth import asking, check_identity, check_request, write_audit
 from app.config import Settings
 from app.database import check_schema, make_engine
 from app.errors import problem
+from app.file_cache import FileCache
+from app.logs import hide_tokens, said, set_up
+from app.metrics import Metrics
 from app.openapi import make_flask
 from app.rates import RateLimits
-from app.share_links import hide_tokens
-from app.storage import LocalStorage
+from app.storage import open_storage
 from app.web.pages import web
 from app.web.policy import wants_page
 
+requests = logging.getLogger("saetrack.request")
+
 MAX_JSON_BYTES = 100_000
 """Largest JSON body; uploads have a limit of their own."""
+
+STORAGE_PATIENCE = 5.0
+"""Seconds that a request waits for an object store that refuses."""
 
 MODULES = (
     service,
@@ -54,6 +64,7 @@ MODULES = (
     analyses,
     tracks,
     shared,
+    figures,
     ucsc,
     admin,
 )
@@ -68,6 +79,13 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 """Sent with every answer: nothing is loaded from elsewhere and no address leaks."""
+
+
+def serve_app() -> Flask:
+    """The application of the environment's settings, with this process's logs set up."""
+    settings = Settings.from_env()
+    set_up(settings)
+    return create_app(settings)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -99,8 +117,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions[EXTENSION] = Services(
         settings=settings,
         engine=engine,
-        storage=LocalStorage(settings.storage_dir),
+        storage=open_storage(settings, patience=STORAGE_PATIENCE),
         rates=RateLimits(settings),
+        metrics=Metrics(settings, engine),
+        made=FileCache(settings.runs_cache_dir, most_bytes=settings.cache_bytes),
     )
     # a redirect would lose the path that relative addresses of tracks go by
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
@@ -122,6 +142,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _before() -> WerkzeugResponse | None:
     """Name the request, and refuse what must not reach a route."""
     g.request_id = secrets.token_hex(8)
+    g.began = time.monotonic()
     if request.is_json:
         request.max_content_length = MAX_JSON_BYTES
     ucsc.split_semicolons()
@@ -139,9 +160,28 @@ def _before() -> WerkzeugResponse | None:
     return None
 
 
+def _note(answer: WerkzeugResponse) -> None:
+    """Count and log the request, by the pattern of its address: names and tokens stay out."""
+    route = request.url_rule.rule if request.url_rule is not None else "(none)"
+    seconds = time.monotonic() - g.get("began", time.monotonic())
+    services().metrics.count(request.method, route, answer.status_code, seconds)
+    identity = asking()
+    said(
+        requests,
+        "request",
+        request=g.get("request_id"),
+        owner=None if identity is None else identity.owner,
+        method=request.method,
+        route=route,
+        status=answer.status_code,
+        seconds=round(seconds, 4),
+    )
+
+
 def _after(answer: WerkzeugResponse) -> WerkzeugResponse:
     """Add the headers that every answer has, and note what was changed."""
     write_audit(answer)
+    _note(answer)
     for name, value in SECURITY_HEADERS.items():
         answer.headers.setdefault(name, value)
     answer.headers.setdefault("X-Request-Id", g.get("request_id", "none"))

@@ -1,37 +1,38 @@
 """What a figure of a region shows, from the files of a result.
 
-    Result, region, feature rows --region_data--> app.figures.Region
-    bases, a motif               --motif_sites--> places where it stands
+Result, region, feature rows --region_data--> app.figures.Region
+bases, a motif               --motif_sites--> places where it stands
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib import metadata
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from annotations.activations import read_feature
+from annotations.activations import from_stretches, read_feature
 from annotations.errors import CoordinateError, OptionError, UnknownNameError
 from annotations.gene_track import gene_models
 from annotations.jaspar import Motif, resolve_tf
-from annotations.motif_scan import MILLIBITS, background_of, log_odds, motif_thresholds
-from annotations.peak_track import strongest
+from annotations.motif_scan import MILLIBITS, background_of_counts, log_odds, motif_thresholds
+from annotations.peak_track import UNKNOWN, strongest
 from annotations.run_motifs import catalogue_of
 from annotations.sequence_files import places, read_bases
-from annotations.sequences import encode_bases, reverse_complement
-from annotations.tracks import SignalStrand, signal_runs
-from annotations.types import STRAND_SIGNS
+from annotations.sequences import encode_bases
+from annotations.tracks import signal_runs
+from annotations.types import STRAND_SIGNS, Span
 from app import catalog, figures
 from app.catalog import Result
+from app.feature_rows import FeatureRow
 from app.figure_genes import MAX_GENES, Gene
 from app.figures import MAX_LETTERS, Peak, Region, Runs, Signal, Site
-from app.track_files import FeatureRow
 
 MAX_ROWS: Final = 20
 """Most feature rows of a figure."""
@@ -41,12 +42,7 @@ MAX_SCANNED: Final = 200_000
 """Longest region in which motifs are looked for."""
 
 
-class Span(NamedTuple):
-    """A stretch of a contig, 0-based and half-open."""
-
-    contig: int
-    start: int
-    end: int
+_KNOWN: Final = ("feature", "strand", "label", "match_q", "match_evidence", "label_motif_evidence")
 
 
 def parse_region(text: str, names: Sequence[str], lengths: Sequence[int]) -> Span:
@@ -189,14 +185,164 @@ def motif_sites(
     return sorted(found, key=lambda site: (site.start, -site.strand))
 
 
-def background_of_result(result: Result) -> NDArray[np.float64]:
-    """Frequencies of A, C, G, T in both strands of a result's sequences, shape (4,)."""
-    if result.sequences is None:
-        raise OptionError("the sequences of this run are not stored here, so that no motif is seen")
-    counts = np.zeros(256, dtype=np.int64)
-    with result.sequences.open("rb") as file:
-        # the names of its records are numbers: every letter is a base
+@lru_cache(maxsize=64)
+def background_of_file(path: Path) -> NDArray[np.float64]:
+    """Frequencies of A, C, G, T in both strands of the stored sequences of a run, shape (4,).
+
+    Parameters
+    ----------
+    path : Path
+        `app.catalog.Result.sequences`, which never change.
+    """
+    counts = np.zeros(256, dtype=np.float64)
+    with path.open("rb") as file:
+        # its records are named by numbers: every letter is a base
         while block := file.read(1 << 22):
             counts += np.bincount(np.frombuffer(block, np.uint8), minlength=256)
-    bases = [np.full(1, code, np.uint8) for code in range(4)]
-    return _background(counts[[ord(base) for base in "ACGT"]], bases)
+    return background_of_counts(counts[[ord(base) for base in "ACGT"]])
+
+
+def one_motif(result: Result, name: str) -> Motif:
+    """The motif of a factor or matrix; the first, where the factor has several.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none, or the run looked for none.
+    """
+    catalogue = catalogue_of(result.options, result.motifs)
+    if catalogue is None:
+        raise UnknownNameError(
+            f"no motif {name[:40]!r}: this run looked for none; submit it again with a taxon"
+        )
+    return resolve_tf(catalogue, name).motifs[0]
+
+
+def _motif_lines(result: Result, span: Span, text: str) -> list[figures.Motif]:
+    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not 0 < len(names) <= MAX_MOTIFS:
+        raise OptionError(f"motifs must name 1 to {MAX_MOTIFS} motifs, got {len(names)}")
+    if span.end - span.start > MAX_SCANNED:
+        raise OptionError(
+            f"motifs are looked for in at most {MAX_SCANNED:,} bases; leave them out or give a "
+            "smaller region"
+        )
+    if result.sequences is None:
+        raise OptionError("the sequences of this run are not stored here: leave motifs out")
+    lines = []
+    chosen = {motif.matrix_id: motif for motif in (one_motif(result, name) for name in names)}
+    for motif in chosen.values():
+        # a motif may stand across the edge of the region
+        reach = motif.width - 1
+        low = max(0, span.start - reach)
+        wide = Span(span.contig, low, min(result.lengths[span.contig], span.end + reach))
+        codes = encode_bases(_bases(result, wide).encode())
+        sites = motif_sites(codes, motif, background_of_file(result.sequences), start=low)
+        lines.append(figures.Motif(f"{motif.name} {motif.matrix_id}", sites))
+    return lines
+
+
+def _bases(result: Result, span: Span) -> str:
+    """Bases of a span, in the sense of the contig."""
+    if result.sequences is None:
+        raise OptionError("the sequences of this run are not stored here")
+    records = places([str(at) for at in range(len(result.names))], result.lengths)
+    found = read_bases(result.sequences, records[span.contig], span.start, span.end)
+    return found.decode("ascii").upper()
+
+
+def _signal(result: Result, span: Span, row: FeatureRow) -> Signal:
+    sign = None if row.one_strand is None else STRAND_SIGNS[row.one_strand]
+    own = pc.field("feature") == row.feature
+    if sign is not None:
+        own &= pc.field("strand") == sign
+    known = result.table("features", filters=own, columns=list(_KNOWN)).to_pylist()
+    evidence = {each["strand"]: _evidence(each) for each in known}
+    labels = dict.fromkeys(each["label"] for each in known if each["label"])
+    read = result.options.strands == "both" or row.one_strand != "-"
+    here = (
+        (pc.field("contig") == span.contig)
+        & (pc.field("position") >= span.start)
+        & (pc.field("position") < span.end)
+    )
+    peaks = result.table("peaks", filters=own & here, columns=["position", "strand"])
+    return Signal(
+        name=row.text,
+        label="; ".join(labels),
+        runs=_runs(result, span, row.feature, sign),
+        peaks=[
+            Peak(peak["position"], evidence.get(peak["strand"], UNKNOWN))
+            for peak in peaks.sort_by("position").to_pylist()
+        ],
+        note="" if read else "not computed: the run read the forward strand only",
+    )
+
+
+def _evidence(row: Mapping[str, Any]) -> str:
+    """The strongest evidence for a feature row: of the run where it made a test, as in bigBed."""
+    own = row["match_q"] is not None
+    return strongest(row["match_evidence" if own else "label_motif_evidence"], row["label"])
+
+
+def _runs(result: Result, span: Span, feature: int, sign: int | None) -> Runs:
+    table = read_feature(result.files["activations.parquet"], feature, sign, span.contig)
+    ends = pc.add(table["start"], pc.list_value_length(table["values"]))
+    near = pc.and_(pc.less(table["start"], span.end), pc.greater(ends, span.start))
+    active = from_stretches(table.filter(near))
+    runs = signal_runs(active, result.lengths[span.contig])
+    inside = (runs.value > 0) & (runs.end > span.start) & (runs.start < span.end)
+    return Runs(runs.start[inside], runs.end[inside], runs.value[inside])
+
+
+def _genes(result: Result, span: Span) -> list[Gene]:
+    """Transcripts that touch a span; as blocks alone where they are too many to be drawn."""
+    parts = pq.read_table(result.genes, filters=pc.field("contig") == span.contig)
+    near = pc.and_(pc.less(parts["start"], span.end), pc.greater(parts["end"], span.start))
+    touching = parts.filter(near)
+    keys = touching.group_by(["name", "transcript", "strand"]).aggregate([])
+    if keys.num_rows > 2 * MAX_GENES:
+        whole = (span.start, span.end)
+        return [Gene(name, 0, (whole,)) for name in keys["name"].to_pylist()]
+    own = parts.filter(pc.is_in(parts["name"], value_set=touching["name"].combine_chunks()))
+    found = []
+    for item in gene_models(own).to_pylist():
+        if item["end"] <= span.start or item["start"] >= span.end:
+            continue
+        sizes, firsts = (
+            [int(number) for number in item[name].split(",") if number]
+            for name in ("blockSizes", "chromStarts")
+        )
+        blocks = tuple(
+            (item["start"] + first, item["start"] + first + size)
+            for first, size in zip(firsts, sizes, strict=True)
+        )
+        coding = item["thickEnd"] > item["thickStart"]
+        found.append(
+            Gene(
+                "" if item["name"] == "." else item["name"],
+                {"+": 1, "-": -1}.get(item["strand"], 0),
+                blocks,
+                (item["thickStart"], item["thickEnd"]) if coding else None,
+            )
+        )
+    return found
+
+
+def _about(result: Result, span: Span, rows: Sequence[FeatureRow]) -> dict[str, Any]:
+    """Who made the figure's data from what."""
+    record = catalog.named_provenance(result)
+    found = record.get("contigs") or []
+    return {
+        "made_by": f"saetrack {metadata.version('saetrack')}",
+        "contig": found[span.contig] if span.contig < len(found) else None,
+        "region": {
+            "contig": result.names[span.contig],
+            "start": span.start,
+            "end": span.end,
+            "coordinate_system": "0-based, half-open",
+        },
+        "features": [row.text for row in rows],
+        "dictionary": {"id": result.options.dictionary, "sha256": result.dictionary_sha256},
+        "atlas": record.get("atlas"),
+        "motif_test": catalog.motif_test(result),
+    }

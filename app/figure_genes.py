@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from annotations.types import counted
 from app.drawing import Line, Polygon, Rect, Shape, Text, fitted, text_width
 from app.figure_frame import Frame
 
@@ -18,6 +17,8 @@ MAX_GENES: Final = 400
 BETWEEN: Final = 6.0
 """Px between two items of a lane."""
 CHEVRON_STEP: Final = 14.0
+MAX_CHEVRONS: Final = 8
+"""Angles along an intron, or an exon whose end is not seen."""
 
 
 class Gene(NamedTuple):
@@ -78,7 +79,7 @@ def draw_genes(
         for gene in lane:
             shapes += _gene(gene, frame, y + at * LANE)
     if left_out:
-        more = fitted(f"and {counted(left_out, 'transcript')} more", NAME, gutter - 8)
+        more = fitted(f"and {left_out:,} more", NAME, gutter - 8)
         shapes.append(Text(frame.left - gutter, y + BLOCK + NAME + 2, more, NAME, soft))
     return shapes, len(lanes) * LANE - 6
 
@@ -177,6 +178,8 @@ def _block(gene: Gene, start: int, end: int, frame: Frame, y: float, title: str)
             shapes.append(_pointed(left, right, top, height, gene.strand, fill, title))
         else:
             shapes.append(Rect(left, top, width, height, fill, title))
+            if coding and width >= 2 * CHEVRON_STEP:
+                shapes += _chevrons(left, right, y + BLOCK / 2, gene.strand, palette.ground)
     return shapes
 
 
@@ -201,8 +204,8 @@ def _pointed(
 
 
 def _chevrons(left: float, right: float, middle: float, strand: int, colour: str) -> list[Shape]:
-    """Small angles along an intron that show the sense of its gene."""
-    number = int((right - left) // CHEVRON_STEP)
+    """Small angles that show the sense of a gene."""
+    number = min(int((right - left) // CHEVRON_STEP), MAX_CHEVRONS)
     if not strand or not number:
         return []
     shapes: list[Shape] = []

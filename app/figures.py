@@ -174,9 +174,7 @@ def draw_region(region: Region, style: Style | None = None) -> Drawing:
     style = style or Style()
     palette = PALETTES[style.theme]
     gutter = min(max(0.23 * style.width, 74.0), 180.0)
-    frame = Frame(
-        region.start, region.end, MARGIN + gutter, style.width - MARGIN - 2.0, palette
-    )
+    frame = Frame(region.start, region.end, MARGIN + gutter, style.width - MARGIN - 2.0, palette)
     shapes, y = _ruler(region, frame, style)
     largest = [peak_value(signal.runs, region.start, region.end) for signal in region.signals]
     shared = max(largest, default=0.0)

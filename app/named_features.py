@@ -13,8 +13,8 @@ from annotations.errors import OptionError
 from annotations.types import STRAND_SIGNS
 from app import catalog
 from app.answers import RUN_COLUMNS, Listing, Source
+from app.feature_rows import parse_row
 from app.selection import Page
-from app.track_files import parse_row
 
 MAX_NAMED: Final = 100
 """Most feature rows of a list."""

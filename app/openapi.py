@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from app.errors import CONTENT_TYPE, validation_problem
 from app.schemas import Problem
 
-__all__ = ["RawModel", "blueprint", "file_response", "make_flask", "responses", "spec"]
+__all__ = ["APIBlueprint", "RawModel", "blueprint", "file_response", "make_flask", "responses", "spec"]
 
 TABLE_TYPES = ("text/tab-separated-values", "application/vnd.apache.parquet")
 """What a list comes as besides JSON."""
@@ -147,6 +147,11 @@ def spec(app: Flask) -> dict[str, Any]:
             "properties": {
                 "file": {"type": "string", "format": "binary", "description": "Sequences."},
                 "genes": {"type": "string", "format": "binary", "description": "Gene parts."},
+                "variants": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "VCF of the sequences: alleles of each variant are compared.",
+                },
                 "options": {
                     "type": "string",
                     "contentMediaType": "application/json",

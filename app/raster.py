@@ -55,8 +55,8 @@ def png(drawing: Drawing, dpi: int) -> bytes:
     width, height = (max(1, round(side * scale)) for side in (drawing.width, drawing.height))
     if width * height > MAX_PIXELS:
         raise LimitError(
-            f"the picture would have {width} x {height} dots, at most {MAX_PIXELS:,} are drawn; ask "
-            "for a lower dpi, a smaller width or fewer features, or for SVG"
+            f"the picture would have {width} x {height} dots, at most {MAX_PIXELS:,} are drawn; "
+            "ask for a lower dpi, a smaller width or fewer features, or for SVG"
         )
     about = PngImagePlugin.PngInfo()
     for key, text in (
@@ -114,15 +114,12 @@ def _fill_box(
 def _write(brush: ImageDraw.ImageDraw, shape: Text, scale: float) -> None:
     font = _font(round(shape.size * scale, 1))
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[shape.anchor]
-    brush.text(
-        (shape.x * scale, shape.y * scale),
-        _in_font(shape.text),
-        fill=shape.fill,
-        font=font,
-        anchor=anchor,
-        # the font has one weight: a bold letter is drawn with a thicker pen
-        stroke_width=max(1, round(shape.size * scale / 40)) if shape.bold else 0,
-    )
+    text, place = _in_font(shape.text), (shape.x * scale, shape.y * scale)
+    brush.text(place, text, fill=shape.fill, font=font, anchor=anchor)
+    if shape.bold:
+        # the font has one weight: a bold letter is one that is written twice, a little aside
+        aside = place[0] + shape.size * scale / 22, place[1]
+        brush.text(aside, text, fill=shape.fill, font=font, anchor=anchor)
 
 
 @lru_cache(maxsize=64)

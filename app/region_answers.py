@@ -1,6 +1,6 @@
 """What feature rows do in a region of a run: ranked, compared with each other, base by base.
 
-    "chrIX:1,001-2,000" --parse_locus--> Span
+    "chrIX:1,001-2,000" --app.figure_data.parse_region--> Span
     Result, Span --region_features--> Listing: what is active there, ranked
     Result, rows, Span --comparison--> Listing: named rows, their peaks, how they go together
                        --activations--> values at every base
@@ -9,8 +9,6 @@ REST and the pages ask here. Places are 1-based and inclusive in text such as ``
 0-based and half-open everywhere else.
 """
 
-import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -21,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from annotations.active_bases import Activations, SortedActivations, row_index
-from annotations.errors import CoordinateError, LimitError, OptionError, UnknownNameError
+from annotations.errors import LimitError, OptionError
 from annotations.peaks import RADIUS, local_maxima
 from annotations.region_activity import (
     correlations,
@@ -34,8 +32,8 @@ from annotations.types import Span
 from app import catalog
 from app.answers import Listing
 from app.catalog import Result
+from app.feature_rows import parse_rows
 from app.selection import Choice, Page, page_of
-from app.track_files import parse_rows
 
 MAX_COMPARED: Final = 20
 """Most feature rows that are compared."""
@@ -52,8 +50,6 @@ SORTS: Final = ("max", "sum", "active_bases", "share", "density", "feature", "la
 """Orders of what is active in a region: `feature` and `label` go up, the others down."""
 
 KNOWN_COLUMNS: Final = ("match_motif_name", "match_q", "label_motif_name", "label_motif_q", "label")
-
-_LOCUS: Final = re.compile(r"(.+):([0-9][0-9,]{0,14})(?:-([0-9][0-9,]{0,14}))?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,54 +99,8 @@ class Comparison(NamedTuple):
         return Listing("features", Page(self.table, self.table.num_rows, None), head)
 
 
-def parse_locus(text: str, result: Result) -> Span:
-    """A place as people write it.
-
-    Parameters
-    ----------
-    text : str
-        ``name``, ``name:start-end`` or ``name:base``; 1-based, the end included, commas allowed.
-    result : Result
-        Of the run.
-
-    Returns
-    -------
-    region : Span
-        Not empty.
-
-    Raises
-    ------
-    UnknownNameError
-        If the run has no such contig; near names are told.
-    CoordinateError
-        If it is reversed or goes beyond the contig's end.
-    """
-    names = list(result.names)
-    text = text.strip()
-    if text in names:
-        contig = names.index(text)
-        return Span(contig, 0, result.lengths[contig])
-    found = _LOCUS.fullmatch(text)
-    name = found[1] if found else text
-    if found is None or name not in names:
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"; near names are {', '.join(each[:60] for each in near)}" if near else ""
-        raise UnknownNameError(
-            f"the run has no sequence {name[:60]!r}; name a place such as {names[0][:60]}:1-"
-            f"{min(1000, result.lengths[0])}{hint}"
-        )
-    contig, start = names.index(name), int(found[2].replace(",", "")) - 1
-    end = start + 1 if found[3] is None else int(found[3].replace(",", ""))
-    if not 0 <= start < end <= result.lengths[contig]:
-        raise CoordinateError(
-            f"the region must lie in 1-{result.lengths[contig]} of {name[:60]}, its start before "
-            f"its end; got {start + 1}-{end}"
-        )
-    return Span(contig, start, end)
-
-
 def locus_text(region: Span, names: Sequence[str]) -> str:
-    """A region as `parse_locus` reads it."""
+    """A region as `app.figure_data.parse_region` reads it."""
     return f"{names[region.contig]}:{region.start + 1}-{region.end}"
 
 
@@ -262,8 +212,10 @@ def region_features(
     )
     up = choice.sort in {"feature", "label"}
     keys = [(choice.sort, "ascending" if up else "descending")]
-    ties = (("max", "descending"), ("feature", "ascending"), ("strand", "descending"))
-    keys += [key for key in ties if key[0] != choice.sort]
+    if choice.sort not in {"max", "feature"}:
+        keys.append(("max", "descending"))
+    keys += [("feature", "ascending")] if choice.sort != "feature" else []
+    keys.append(("strand", "descending"))
     page = page_of(table.filter(kept).sort_by(keys), choice)
     return Listing("features", page, region_json(region, result.names))
 

@@ -153,6 +153,14 @@ class SubmitQuery(Strict):
     )
     title: str | None = Field(None, description="Shown in lists.")
     filename: str | None = Field(None, description="Name of the file, shown in lists.")
+    alleles: str | None = Field(
+        None,
+        description="Two records to compare, as REFERENCE,ALTERNATIVE. In a form a VCF file in the "
+        "field `variants` is compared instead: two records are cut for each of its variants.",
+    )
+    flank: str | None = Field(
+        None, description="Bases on each side of a variant; by default the dictionary's context."
+    )
 
 
 class FeaturesQuery(TableQuery):
@@ -355,6 +363,19 @@ class RunError(BaseModel):
     message: str | None
 
 
+class RunEstimate(BaseModel):
+    """When a run will be done, as far as what was measured says."""
+
+    workers: int = Field(description="Live workers that have its model.")
+    seconds: float | None = Field(
+        description="Until it is complete, runs before it included; null where nothing was "
+        "measured yet, or nobody works."
+    )
+    basis: Literal["this run", "other runs"] | None = Field(
+        description="Whose shards the rate was measured on."
+    )
+
+
 class RunView(BaseModel):
     """A run and how far it is."""
 
@@ -378,6 +399,8 @@ class RunView(BaseModel):
         "an annotation."
     )
     error: RunError | None
+    estimate: RunEstimate | None = Field(description="Null once it has ended.")
+    notice: str | None = Field(description="Why nothing moves, if nobody can work on it now.")
     computation: str = Field(description="Digest of what is computed; equal for equal content.")
     links: dict[str, str] = Field(description="Addresses of its results, by name.")
 

@@ -77,6 +77,8 @@ def claim(session: Session, shard_id: int, owner: str, settings: Settings) -> Cl
             lease_token=token,
             lease_until=now() + settings.lease_seconds,
             started_at=now(),
+            # once the lease has ended, a new message is due at once
+            published_at=None,
             bases_done=0,
         ),
     )
@@ -183,6 +185,7 @@ def fail(
     retryable: bool,
     settings: Settings,
     state: State = "EXECUTOR_ERROR",
+    wait: bool = False,
 ) -> bool:
     """Record that an attempt failed: the shard is tried again, or its computation fails.
 
@@ -202,6 +205,8 @@ def fail(
         Number of attempts.
     state : {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
         What the computation becomes: the user's data or model, or our machine.
+    wait : bool
+        Whether to try again only after `Settings.republish_seconds`.
 
     Returns
     -------
@@ -219,7 +224,7 @@ def fail(
             lease_owner=None,
             lease_token=None,
             lease_until=None,
-            published_at=None,
+            published_at=now() if wait else None,
             bases_done=0,
             error=message,
         ),

@@ -6,8 +6,6 @@ the database can open nothing with it.
 """
 
 import hashlib
-import logging
-import re
 import secrets
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -27,8 +25,6 @@ MAX_LINKS: Final = 100
 """Most links of a run."""
 
 _TOKEN_BYTES: Final = 32
-_TOKEN: Final = re.compile(rf"{PREFIX}[A-Za-z0-9_-]*")
-_LOGS_OF_ADDRESSES: Final = ("gunicorn.error", "gunicorn.access")
 
 
 class CreatedLink(NamedTuple):
@@ -122,22 +118,3 @@ def shared_run(session: Session, token: str) -> RunBrief:
 def token_sha256(token: str) -> str:
     """SHA-256 of a token, in hexadecimal."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class _HideTokens(logging.Filter):
-    """Takes tokens out of messages."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without the tokens in it."""
-        said = record.getMessage()
-        if PREFIX in said:
-            record.msg, record.args = _TOKEN.sub(f"{PREFIX}...", said), ()
-        return True
-
-
-def hide_tokens() -> None:
-    """Keep tokens out of the web server's logs, which name addresses, however they are set up."""
-    for name in _LOGS_OF_ADDRESSES:
-        log = logging.getLogger(name)
-        if not any(isinstance(each, _HideTokens) for each in log.filters):
-            log.addFilter(_HideTokens())

@@ -9,11 +9,13 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from annotations.errors import OptionError, StorageError
+from app.config import Settings
 
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+-]*(/[A-Za-z0-9_-][A-Za-z0-9._+-]*)*", re.ASCII)
 """What a key looks like: no part is empty or starts with a dot."""
@@ -66,20 +68,23 @@ class Storage(Protocol):
     def put_file(self, key: str, source: Path) -> StoredFile:
         """Store a copy of a file under a key; a file that is already there stays as it is."""
 
-    def open(self, key: str) -> BinaryIO:
-        """Read a file from its beginning."""
-
     def exists(self, key: str) -> bool:
         """Whether there is a file under a key."""
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """Keys under a folder, sorted."""
+    def list(self, prefix: str, *, older_than: float = 0.0) -> Iterator[str]:
+        """Keys under a folder, sorted; those last written so many seconds ago or earlier."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete files; one that is not there is no error."""
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete everything under a folder; nothing happens if there is nothing."""
 
     def local_path(self, file: StoredFile) -> Path:
-        """A local file with a stored file's content, checked for its size."""
+        """A local file with a stored file's content, its hash checked."""
+
+    def problem(self) -> str | None:
+        """What keeps the storage from being used; None if nothing does."""
 
 
 class LocalStorage:
@@ -102,6 +107,7 @@ class LocalStorage:
             raise OptionError(f"the folder of stored files must be an absolute path, got {root}")
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = root.resolve()
+        self._checked: set[tuple[StoredFile, int]] = set()
 
     def path(self, key: str) -> Path:
         """Where the file of a key is.
@@ -111,11 +117,7 @@ class LocalStorage:
         StorageError
             If the key is not well formed or leads out of the storage.
         """
-        if len(key) > MAX_KEY or not KEY.fullmatch(key):
-            raise StorageError(
-                f"{key[:80]!r} is not a key: parts of letters, digits, '.', '_', '+' and '-', "
-                "joined by '/', none empty or starting with a dot"
-            )
+        check_key(key)
         path = (self._root / key).resolve()
         # a link inside the storage could still lead out of it
         if not path.is_relative_to(self._root):
@@ -152,11 +154,11 @@ class LocalStorage:
                 shutil.copyfileobj(reader, writer, CHUNK)
                 writer.flush()
                 os.fsync(writer.fileno())
-            file = _describe(key, partial)
+            file = describe_file(key, partial)
             try:
                 os.link(partial, target)
             except FileExistsError:
-                if _describe(key, target) != file:
+                if describe_file(key, target) != file:
                     raise StorageError(
                         f"{key} is already stored with another content; stored files never change"
                     ) from None
@@ -165,29 +167,38 @@ class LocalStorage:
         _sync_folder(target.parent)
         return file
 
-    def open(self, key: str) -> BinaryIO:
-        """Read a file from its beginning.
-
-        Raises
-        ------
-        StorageError
-            If there is no such file.
-        """
-        try:
-            return self.path(key).open("rb")
-        except FileNotFoundError:
-            raise StorageError(f"{key} is missing from the storage") from None
-
     def exists(self, key: str) -> bool:
         """Whether there is a file under a key."""
         return self.path(key).is_file()
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """Keys under a folder, sorted; files that are being written are left out."""
-        paths = sorted(self.path(prefix).rglob("*"))
-        for path in paths:
-            if path.is_file() and not path.name.startswith("."):
+    def list(self, prefix: str, *, older_than: float = 0.0) -> Iterator[str]:
+        """Keys under a folder, sorted; those last written so many seconds ago or earlier.
+
+        Files that are being written are left out.
+        """
+        latest = time.time() - older_than
+        for path in sorted(self.path(prefix).rglob("*")):
+            if not path.is_file() or path.name.startswith("."):
+                continue
+            try:
+                old = not older_than or path.stat().st_mtime <= latest
+            except FileNotFoundError:
+                continue
+            if old:
                 yield path.relative_to(self._root).as_posix()
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete files and the folders that are empty then; one that is not there is no error."""
+        for key in keys:
+            path = self.path(key)
+            path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == self._root:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete everything under a folder; nothing happens if there is nothing.
@@ -207,21 +218,88 @@ class LocalStorage:
         shutil.rmtree(folder)
 
     def local_path(self, file: StoredFile) -> Path:
-        """The stored file itself, checked for its size; `verify` checks its content.
+        """The stored file itself, its size checked, and its hash when it is first asked for.
 
         Raises
         ------
         StorageError
-            If it is missing or has another size than its manifest says.
+            If it is missing, or its size or hash are not those of its manifest.
         """
         path = self.path(file.key)
         try:
-            size = path.stat().st_size
+            found = path.stat()
         except FileNotFoundError:
             raise StorageError(f"{file.key} is missing from the storage") from None
-        if size != file.bytes:
-            raise StorageError(f"{file.key} has {size} bytes and should have {file.bytes}")
+        if found.st_size != file.bytes:
+            raise StorageError(f"{file.key} has {found.st_size} bytes and should have {file.bytes}")
+        if (file, found.st_mtime_ns) not in self._checked:
+            verify(path, file)
+            self._checked.add((file, found.st_mtime_ns))
         return path
+
+    def problem(self) -> str | None:
+        """What keeps the storage from being used; None if nothing does."""
+        if not os.access(self._root, os.W_OK | os.X_OK):
+            return f"the folder {self._root.name} of the data folder cannot be written"
+        return None
+
+
+def open_storage(settings: Settings, *, patience: float = 180.0) -> Storage:
+    """The storage of an installation.
+
+    Parameters
+    ----------
+    settings : Settings
+        Says where it is.
+    patience : float
+        Seconds that a request to an object store is repeated for while it refuses.
+
+    Raises
+    ------
+    OptionError
+        If `Settings.storage_url` is not one.
+    """
+    if not settings.storage_url:
+        return LocalStorage(settings.storage_dir)
+    from app.object_storage import ObjectStorage
+
+    return ObjectStorage(
+        settings.storage_url,
+        settings.cache_dir / "copies",
+        copies_bytes=settings.copies_bytes,
+        patience=patience,
+    )
+
+
+class StoredPaths(Mapping[str, Path]):
+    """Local files of a manifest by name, each fetched when it is asked for."""
+
+    def __init__(self, storage: Storage, manifest: Manifest) -> None:
+        self._storage, self._manifest = storage, manifest
+
+    def __getitem__(self, name: str) -> Path:
+        return self._storage.local_path(self._manifest[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._manifest)
+
+    def __len__(self) -> int:
+        return len(self._manifest)
+
+
+def check_key(key: str) -> None:
+    """Refuse what is no key.
+
+    Raises
+    ------
+    StorageError
+        If the key is not well formed.
+    """
+    if len(key) > MAX_KEY or not KEY.fullmatch(key):
+        raise StorageError(
+            f"{key[:80]!r} is not a key: parts of letters, digits, '.', '_', '+' and '-', "
+            "joined by '/', none empty or starting with a dot"
+        )
 
 
 def verify(path: Path, file: StoredFile) -> None:
@@ -232,14 +310,14 @@ def verify(path: Path, file: StoredFile) -> None:
     StorageError
         If its size or hash differ.
     """
-    found = _describe(file.key, path)
+    found = describe_file(file.key, path)
     if found != file:
         raise StorageError(
             f"{file.key} is altered: its sha256 is {found.sha256} and should be {file.sha256}"
         )
 
 
-def _describe(key: str, path: Path) -> StoredFile:
+def describe_file(key: str, path: Path) -> StoredFile:
     """Size and hash of a file."""
     with path.open("rb") as reader:
         digest = hashlib.file_digest(reader, "sha256").hexdigest()

@@ -21,12 +21,21 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest, compared
+from annotations.alleles import ALLELES_FILE, Alleles, alleles_json, alleles_sha256
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256
 from annotations.errors import OptionError
 from annotations.genes import read_genes, skipped_entries
 from annotations.options import RESULT_SCHEMA, RunOptions, held_out_contigs
 from annotations.run_motifs import MotifFile, read_motif_file
-from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
+from annotations.sequences import (
+    Limits,
+    Record,
+    Submission,
+    contigs,
+    read_sequences,
+    write_fasta,
+)
 from annotations.types import Contig, Span
 from annotations.windows import plan_shards
 from app.broker import model_queue
@@ -66,6 +75,7 @@ def create_run(
     motifs_filename: str | None = None,
     held_out: Sequence[str] = (),
     title: str | None = None,
+    compare: AlleleRequest = NOTHING_TO_COMPARE,
 ) -> CreatedRun:
     """Accept a submission: read it whole, store it, and have it computed unless it was.
 
@@ -95,6 +105,8 @@ def create_run(
         Names of contigs that discovery does not see, in place of the indices of the options.
     title : str, optional
         Shown in lists.
+    compare : AlleleRequest
+        Variants of the sequences, or two of their records, whose alleles are compared.
 
     Returns
     -------
@@ -112,9 +124,15 @@ def create_run(
     card = cards.dictionary(options.dictionary)
     options = replace(options, dictionary=card.id)
     shown_title = _shown(title, "title")
+    compare.check(genes=genes is not None, held_out=bool(held_out))
     submission = read_sequences(
         sequences, limits=Limits(max_bases=settings.max_bases, max_records=settings.max_records)
     )
+    alleles = None
+    if not compare.is_empty:
+        model = cards.model(card.model_id)
+        records, alleles = compared(compare, submission.records, card, model)
+        submission = Submission(records, None if compare.variants else submission.genes)
     found = contigs(submission.records)
     table = submission.genes
     if genes is not None:
@@ -131,6 +149,7 @@ def create_run(
         options,
         coder=cards.folder(card) / CODER_CONFIG,
         motifs=own_motifs,
+        alleles=alleles,
     )
     digest = parameters_digest(parameters)
     scope = "" if settings.share_computations else owner
@@ -170,7 +189,7 @@ def create_run(
     prefix = f"computations/{computation_id}"
     try:
         inputs = _store_inputs(
-            storage, f"{prefix}/input", submission.records, table, own_motifs, settings
+            storage, f"{prefix}/input", submission.records, table, own_motifs, settings, alleles
         )
         with transaction(engine) as session:
             check_quota(session, settings, owner, sum(contig.length for contig in found))
@@ -222,6 +241,7 @@ def computation_parameters(
     *,
     coder: Path | None = None,
     motifs: MotifFile | None = None,
+    alleles: Alleles | None = None,
 ) -> dict[str, Any]:
     """Everything that says what is computed, as JSON values; no names, no owner.
 
@@ -241,6 +261,8 @@ def computation_parameters(
         The configuration beside the dictionary's weights, which says how they are applied.
     motifs : MotifFile, optional
         The user's own motifs.
+    alleles : Alleles, optional
+        Which sequences are alleles of each other.
     """
     config = None if coder is None or not coder.is_file() else file_sha256(coder)
     return {
@@ -264,6 +286,8 @@ def computation_parameters(
         "atlas": atlas_digest(atlas),
         "options": options.to_json(),
         "software": {name: metadata.version(name) for name in RESULT_SOFTWARE},
+        # left out where there are none, so that digests of other runs stay what they were
+        **({} if alleles is None else {"alleles": alleles_sha256(alleles)}),
     }
 
 
@@ -288,6 +312,7 @@ def _store_inputs(
     genes: pa.Table | None,
     motifs: MotifFile | None,
     settings: Settings,
+    alleles: Alleles | None = None,
 ) -> Manifest:
     """Store the normalised sequences, named by their index, the gene table and the motifs."""
     inputs: Manifest = {}
@@ -302,6 +327,10 @@ def _store_inputs(
         if motifs is not None:
             path = Path(folder) / motifs.stored_as
             path.write_bytes(motifs.content)
+            inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
+        if alleles is not None:
+            path = Path(folder) / ALLELES_FILE
+            path.write_text(alleles_json(alleles), encoding="utf-8")
             inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
     return inputs
 

@@ -1,9 +1,11 @@
 """Shapes of requests and answers about tracks and share links."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.schemas import RunPath, StrandOrEither, StrandSymbol, Strict
+from app.schemas import RunPath, StrandOrEither, StrandQuery, StrandSymbol, Strict
 
 
 def _like(example: str) -> JsonDict:
@@ -49,7 +51,20 @@ class ShareQuery(Strict):
     )
 
 
-class PeaksQuery(Strict):
+class GenomeQuery(Strict):
+    """Whose names the contigs have."""
+
+    genome: str | None = Field(
+        None,
+        max_length=64,
+        description="Call the contigs as this genome does, such as sacCer3 or hg38; names are "
+        "taken from a stated table, and refused where a name or a length differs. By default they "
+        "are called as in the submission.",
+        json_schema_extra=_like("sacCer3"),
+    )
+
+
+class PeaksQuery(GenomeQuery):
     """Which peaks."""
 
     features: str | None = Field(
@@ -60,13 +75,17 @@ class PeaksQuery(Strict):
     )
 
 
-class RowStrandQuery(Strict):
+class RowStrandQuery(GenomeQuery):
     """Which strand, where the address does not say it."""
 
     strand: StrandSymbol | None = Field(None, description="Only this strand.")
 
 
-class RowSignalQuery(Strict):
+class BedQuery(GenomeQuery, StrandQuery):
+    """Which strand, and whose names the contigs have."""
+
+
+class RowSignalQuery(GenomeQuery):
     """Which strand of a signal, where the address does not say it."""
 
     strand: StrandOrEither | None = Field(
@@ -74,7 +93,7 @@ class RowSignalQuery(Strict):
     )
 
 
-class HubQuery(Strict):
+class HubQuery(GenomeQuery):
     """What a description of tracks shows, and on which genome."""
 
     features: str | None = Field(
@@ -89,11 +108,17 @@ class HubQuery(Strict):
         description="The ten best matches of this transcription factor, in place of `features`.",
         json_schema_extra=_like("REB1"),
     )
+    peaks: Literal["intervals", "heights", "both"] = Field(
+        "intervals",
+        description="How the peaks of a feature row are drawn: as items (bigBed), as values at "
+        "their bases (bigWig), or both.",
+    )
     genome: str | None = Field(
         None,
         max_length=64,
-        description="What browsers call the sequences, such as sacCer3 or hg38; refused where a "
-        "name or a length differs. By default the tracks come with their own sequence.",
+        description="What browsers call the sequences, such as sacCer3 or hg38: the tracks then "
+        "come without a sequence and with the contigs called as there, by a stated table. Refused "
+        "where a name or a length differs. By default the tracks come with their own sequence.",
         json_schema_extra=_like("sacCer3"),
     )
 

@@ -74,7 +74,7 @@ def main() -> None:
         make_files(files, medium=args.megabytes * 10**6)
         (Path(scratch) / "plain.py").write_text(PLAIN)
         ours, plain = web_command(settings), web_command(settings)
-        plain[plain.index("app.factory:create_app()")] = "plain:create_app()"
+        plain[plain.index("app.factory:serve_app()")] = "plain:create_app()"
         plain.append(f"--chdir={scratch}")
         variables = child_environment(settings)
         load = float(Path("/proc/loadavg").read_text().split()[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import settings_page
 from workers.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -112,3 +113,8 @@ def test_the_licence_is_the_whole_of_apache_2():
     text = (ROOT / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "settings.md").read_text()
+    assert settings_page.page() == written, "run `make settings`"

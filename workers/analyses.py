@@ -99,27 +99,36 @@ class AnalysisRunner:
         encoder = self._shards.encoder(self._shards.card(claimed.dictionary_id, claimed.dictionary))
         lease.check(1)
         asked = claimed.parameters
+        sequences = self._sequences(claimed)
         options = CausalOptions(
             sites=int(asked["sites"]),
             seed=int(asked["seed"]),
             motif_p=claimed.options.motif_p,
-            held_out=claimed.options.held_out,
+            held_out=sequences.excerpt.held_out(claimed.options.held_out),
         )
-        genome = Genome.of(
-            read_codes(self._local(claimed.run_inputs["sequences.fa"])).codes, options
-        )
+        genome = Genome.of(sequences.codes, options)
         lease.check(1)
-        result = causal_test(
-            encoder,
-            genome,
-            self._local(claimed.run_results["activations.parquet"]),
-            feature=int(asked["feature"]),
-            strand=STRAND_SIGNS[asked["strand"]],
-            motif=motif_from_json(asked["motif"]),
-            options=options,
-            check=lambda: lease.check(1),
-        )
-        return result.to_json(claimed.contig_names)
+        with self._activations(claimed, sequences.excerpt) as activations:
+            result = causal_test(
+                encoder,
+                genome,
+                activations,
+                feature=int(asked["feature"]),
+                strand=STRAND_SIGNS[asked["strand"]],
+                motif=motif_from_json(asked["motif"]),
+                options=options,
+                check=lambda: lease.check(1),
+            )
+        spans = sequences.excerpt.spans
+        sites = [
+            {
+                **site,
+                "contig": spans[site["contig"]].contig,
+                "position": site["position"] + spans[site["contig"]].start,
+            }
+            for site in result.sites
+        ]
+        return result._replace(sites=sites).to_json(claimed.contig_names)
 
     def _bed_concept(self, claimed: ClaimedAnalysis, lease: Lease) -> dict[str, Any]:
         """Features that mark the intervals."""

@@ -4,6 +4,7 @@ The same `run_shard` and `merge` that the service runs, one shard after the othe
 result is made in a folder beside `out` and moved there when it is whole.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -32,18 +33,24 @@ from annotations.provenance import peak_memory_bytes, read_provenance
 from annotations.ranking import active_features
 from annotations.run_motifs import STORED, read_motif_file
 from annotations.sequences import Record, contigs, read_sequences, write_fasta
-from annotations.tracks import write_genes_bed
 from annotations.types import Contig
 from annotations.windows import plan_shards
+from app.catalog import Result
+from app.feature_rows import FeatureRow, parse_row
+from app.folder_page import PAGE_FOLDER
+from app.static_folder import FEATURES_FOLDER, GENE_FILES, write_folder
 from workers.commands.places import settings_from_environment
 from workers.device import choose_device, describe_device
-from workers.export import SIGNAL_FOLDER, export
-from workers.merge import MergeResult, merge
+from workers.export import export
+from workers.merge import RESULT_FILES, MergeResult, merge
 from workers.registry import open_dictionary
 from workers.shard_folder import claim_folder, encode
 
 SHARD_BASES = 200_000
 """Bases of a shard: bounds the activations that are in memory at once."""
+
+EARLIER_SIGNAL_FOLDER = "signal"
+"""Where bigWig files lay before there was a folder for each feature."""
 
 NO_MOTIFS = "none"
 """What asks for no motifs."""
@@ -71,9 +78,12 @@ class Request:
     strands: str = "both"
     dictionary: str | None = None
     release: str | None = None
-    signal: tuple[int, ...] = ()
+    signal: tuple[str, ...] = ()
+    """Features whose tracks are written: ``374-`` of one strand, ``374`` of the larger of both."""
     top: int = 10
-    """Features whose signal is written besides."""
+    """Feature rows whose tracks are written besides."""
+    browsers: bool = True
+    """Whether the folder gets what browsers open: tracks, hub, page."""
     device: str = "auto"
     threads: int | None = None
     batch: int = 8
@@ -139,7 +149,7 @@ def annotate_file(
     genes = inputs.genes
     atlas = cards.atlas(card) if request.labels else None
     options = choose_options(request, card, atlas, [contig.name for contig in found])
-    _check_signal(request, card)
+    named = named_rows(request, card)
     device = choose_device(request.device)
     on_progress("opening the model", 0, 0)
     encoder = open_dictionary(card, roots, device)
@@ -202,11 +212,27 @@ def annotate_file(
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
         features = active_features(pq.read_table(result_folder / "features.parquet"))
-        chosen = list(dict.fromkeys(features.column("feature").to_pylist()))[: request.top]
-        chosen = list(dict.fromkeys([*request.signal, *chosen]))
-        export(result_folder, found, features=chosen, both=options.strands == "both")
-        if genes is not None:
-            write_genes_bed(genes, [contig.name for contig in found], result_folder / "genes.bed")
+        export(result_folder, found)
+        if request.browsers:
+            best = features.slice(0, request.top).select(["feature", "strand"]).to_pylist()
+            rows = [FeatureRow(row["feature"], "+" if row["strand"] > 0 else "-") for row in best]
+            parts = work / "genes.parquet"
+            if genes is not None:
+                pq.write_table(genes, parts)
+            result = Result(
+                files={name: result_folder / name for name in RESULT_FILES},
+                names=[contig.name for contig in found],
+                lengths=lengths,
+                options=options,
+                n_features=card.d_sae,
+                atlas=atlas,
+                dictionary_sha256=card.sha256,
+                motifs=request.motifs_file,
+                sequences=fasta,
+                genes=None if genes is None else parts,
+            )
+            rows = list(dict.fromkeys([*named, *rows]))
+            write_folder(result, result_folder, rows, title=request.sequences.name)
         files = _move_into(result_folder, request.out)
     seconds |= {
         "merge": round(merged_at - encoded_at, 3),
@@ -235,6 +261,8 @@ def check_out(out: Path, *, force: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file; name a folder")
+    if out.is_dir() and not os.access(out, os.W_OK | os.X_OK):
+        raise OptionError(f"--out {out} cannot be written to; name another folder")
     if out.is_dir() and any(out.iterdir()) and not force:
         raise OptionError(
             f"--out {out} is not empty; name another folder, or give --force to replace the "
@@ -373,13 +401,20 @@ def shard_parameters(
     }
 
 
-def _check_signal(request: Request, card: DictionaryCard) -> None:
-    """Refuse features that the dictionary does not have, before anything is computed."""
-    for feature in request.signal:
-        if feature >= card.d_sae:
-            raise UnknownNameError(
-                f"dictionary {card.id!r} has features 0 to {card.d_sae - 1}, got --signal {feature}"
-            )
+def named_rows(request: Request, card: DictionaryCard) -> list[FeatureRow]:
+    """The feature rows that `Request.signal` names, looked at before anything is computed.
+
+    Raises
+    ------
+    UnknownNameError
+        If the dictionary has no such feature.
+    OptionError
+        If a strand is not read.
+    """
+    rows = [parse_row(text, card.d_sae) for text in request.signal]
+    if request.strands == "forward" and any(row.strand == "-" for row in rows):
+        raise OptionError("--signal names a feature on -, and --strands forward reads no such")
+    return rows
 
 
 def _input_record(path: Path) -> dict[str, object]:
@@ -393,7 +428,13 @@ def _beside(out: Path) -> Iterator[Path]:
     parent = out.absolute().parent
     if not parent.is_dir():
         raise OptionError(f"--out {out}: there is no folder {parent} to make it in")
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=parent))
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=parent))
+    except OSError as error:
+        raise StorageError(
+            f"--out {out}: nothing can be written in {parent} ({error.strerror}); name a folder "
+            "elsewhere"
+        ) from error
     try:
         yield work
     finally:
@@ -412,6 +453,8 @@ def _move_into(source: Path, out: Path) -> list[str]:
         raise FormatError("the result has no files")
     for earlier in _earlier(out):
         earlier.unlink()
+        if earlier.parent != out and not any(earlier.parent.iterdir()):
+            earlier.parent.rmdir()
     for name in names:
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -424,11 +467,14 @@ def _earlier(out: Path) -> list[Path]:
 
     Motifs are told by the digest that the earlier provenance holds.
     """
-    found = list((out / SIGNAL_FOLDER).glob("f[0-9]*.bw"))
+    found = list((out / EARLIER_SIGNAL_FOLDER).glob("f[0-9]*.bw"))
+    for name in ("signal.bw", "peaks.bb"):
+        found += (out / FEATURES_FOLDER).glob(f"[0-9]*/{name}")
     provenance = out / "provenance.json"
     if not provenance.is_file():
         return found
-    found += [path for path in (out / "genes.bed",) if path.is_file()]
+    optional = [out / name for name in (*GENE_FILES, f"{PAGE_FOLDER}/data.js")]
+    found += [path for path in optional if path.is_file()]
     try:
         record = read_provenance(provenance)
     except StorageError:

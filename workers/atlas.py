@@ -177,7 +177,7 @@ def _result(
         exclude=request.exclude,
         dictionary=card.id,
         release=request.release,
-        top=0,
+        browsers=False,
         labels=False,
         device=request.device,
         threads=request.threads,

@@ -12,18 +12,20 @@ import socket
 import threading
 import uuid
 import warnings
+from collections.abc import Sequence
 
 from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.worker import state as celery_state
 from sqlalchemy.exc import SQLAlchemyError
 
-from annotations.errors import OptionError
-from app.broker import celery_config, queue_name
+from annotations.cards import Cards, DictionaryCard
+from annotations.errors import OptionError, UnknownNameError
+from app.broker import broker_queues, celery_config, model_queue
 from app.config import Settings
 from app.database import check_schema, make_engine, transaction
 from app.dispatch import heartbeat, retire
-from app.storage import LocalStorage
+from app.storage import open_storage
 from workers.analyses import AnalysisRunner
 from workers.startup import check_installation
 from workers.tasks import ShardRunner, register
@@ -74,7 +76,7 @@ def stopping() -> bool:
     return any(value is not None and value is not False for value in asked)
 
 
-def run_worker(settings: Settings, *, name: str | None = None) -> int:
+def run_worker(settings: Settings, *, name: str | None = None, models: Sequence[str] = ()) -> int:
     """Work until told to stop.
 
     Parameters
@@ -83,6 +85,8 @@ def run_worker(settings: Settings, *, name: str | None = None) -> int:
         The installation.
     name : str, optional
         Name of the worker, unique in the installation; made up by default.
+    models : sequence of str
+        Ids of the models to serve; by default all that are installed.
 
     Returns
     -------
@@ -106,16 +110,19 @@ def run_worker(settings: Settings, *, name: str | None = None) -> int:
     settings.make_folders()
     engine = make_engine(settings)
     check_schema(engine)
-    models = sorted(check_installation(settings).dictionaries)
-    queue = queue_name("")
+    served = served_dictionaries(check_installation(settings), models)
+    queues = sorted({model_queue(card.model_sha256) for card in served})
     runner = ShardRunner(
         settings=settings,
         engine=engine,
-        storage=LocalStorage(settings.storage_dir),
+        storage=open_storage(settings),
         roots=settings.model_roots,
         name=name,
         stopping=stopping,
     )
+    if len(served) == 1:
+        # warm, and its canary checked, before the first message is taken
+        runner.encoder(served[0])
     app = make_worker_app(runner, settings)
     ended = threading.Event()
 
@@ -124,7 +131,7 @@ def run_worker(settings: Settings, *, name: str | None = None) -> int:
         while True:
             try:
                 with transaction(engine) as session:
-                    heartbeat(session, name, queue=queue, models=models)
+                    heartbeat(session, name, queues=queues, models=[card.id for card in served])
             except SQLAlchemyError:
                 log.exception("worker %s could not report; it tries again", name)
             if ended.wait(min(HEARTBEAT_SECONDS, settings.worker_seconds / 4)):
@@ -137,7 +144,7 @@ def run_worker(settings: Settings, *, name: str | None = None) -> int:
             hostname=f"saetrack@{name}",
             pool="solo",
             concurrency=1,
-            queues=[queue],
+            queues=broker_queues(queues),
             loglevel="WARNING",
             without_gossip=True,
             without_mingle=True,
@@ -149,5 +156,28 @@ def run_worker(settings: Settings, *, name: str | None = None) -> int:
     finally:
         ended.set()
         reporter.join(timeout=5)
-        with transaction(engine) as session:
-            retire(session, name)
+        try:
+            with transaction(engine) as session:
+                retire(session, name)
+        except SQLAlchemyError:
+            log.exception("worker %s could not sign off", name)
+
+
+def served_dictionaries(cards: Cards, models: Sequence[str]) -> list[DictionaryCard]:
+    """The dictionaries of some models, or of all, by their ids.
+
+    Raises
+    ------
+    UnknownNameError
+        If a model is not installed or has no dictionary.
+    """
+    known = {card.model_id for card in cards.dictionaries.values()}
+    for model in models:
+        if model not in known:
+            raise UnknownNameError(
+                f"there is no model {model!r} with a dictionary here; there are: "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+    wanted = set(models) or known
+    found = sorted(cards.dictionaries.items())
+    return [card for _, card in found if card.model_id in wanted]

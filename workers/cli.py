@@ -39,12 +39,15 @@ COMMANDS: Mapping[str, Command] = {
     "query": Command("workers.commands.query", "query", "Which features match a TF."),
     "causal": Command("workers.commands.causal", "causal", "Whether a motif moves a feature."),
     "signal": Command("workers.commands.signal", "signal", "One feature as a bigWig track."),
+    "figure": Command("workers.commands.figure", "figure", "A region as a figure for papers."),
     "atlas": Command("workers.commands.atlas", "atlas", "Make and share labels of features."),
     "genomes": Command("workers.commands.genomes", "genomes", "Reference genomes under a name."),
     "models": Command("workers.commands.models", "models", "The models that can be run."),
     "serve": Command("workers.commands.serve", "serve", "The REST service and its worker."),
     "token": Command("workers.commands.token", "token", "Tokens by which users ask a service."),
     "worker": Command("workers.commands.worker", "worker", "One more worker for a service."),
+    "migrate": Command("workers.commands.migrate", "migrate", "Bring the database up to date."),
+    "gc": Command("workers.commands.gc", "gc", "Delete stored files that nothing points to."),
     "train": Command("workers.training.cli", "train", "Train a language model or an SAE."),
 }
 """Every command, in the order of `--help`."""

@@ -135,8 +135,8 @@ def save_tracks(
     for row in rows:
         one = f"{row['feature']}{row['strand']}"
         stem = f"feature_{row['feature']}_{'plus' if row['strand'] == '+' else 'minus'}"
-        files.append(run.signal(one, out / f"{stem}.bw"))
-        files.append(run.feature_peaks(one, out / f"{stem}.bed"))
+        files.append(run.save_signal(one, out / f"{stem}.bw"))
+        files.append(run.save_peaks(one, out / f"{stem}.bed"))
     fasta = out / "sequence.fa"
     write_fasta(read_sequences(example).records, fasta)
     return [fasta, *files]

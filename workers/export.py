@@ -5,16 +5,14 @@ The result of a computation numbers its contigs; here they get the names the use
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from annotations.activations import read_feature
 from annotations.errors import StorageError
 from annotations.tables import column, with_contig_names, write_tsv
-from annotations.tracks import SignalStrand, write_bigwig, write_peaks_bed
+from annotations.tracks import write_peaks_bed
 from annotations.types import Contig
 
 CONTIGS_SCHEMA = pa.schema(
@@ -26,17 +24,9 @@ CONTIGS_SCHEMA = pa.schema(
 )
 """The contigs of a result, in order."""
 
-SIGNAL_FOLDER = "signal"
-"""Folder of the bigWig files inside a result."""
 
-SUFFIXES: dict[SignalStrand, str] = {"+": "plus", "-": "minus", "either": "either"}
-"""How a strand is spelled in a file name."""
-
-
-def export(
-    folder: Path, contigs: Sequence[Contig], *, features: Sequence[int] = (), both: bool = True
-) -> list[Path]:
-    """Write the tables of a result as text, and the signal of some features.
+def export(folder: Path, contigs: Sequence[Contig]) -> list[Path]:
+    """Write the tables of a result as text.
 
     Parameters
     ----------
@@ -44,16 +34,12 @@ def export(
         Holds the files of `workers.merge.merge`; the new files are put beside them.
     contigs : sequence of Contig
         Those of the submission, in order, with the user's names.
-    features : sequence of int
-        Features whose signal is written, each as one bigWig of the larger of both strands.
-    both : bool
-        Whether the reverse strand was read.
 
     Returns
     -------
     written : list of Path
-        features.tsv, peaks.tsv, peaks.bed, matches.tsv, concepts.tsv, contigs.parquet,
-        contigs.tsv and the bigWig files.
+        features.tsv, peaks.tsv, peaks.bed, matches.tsv, concepts.tsv, contigs.tsv and
+        contigs.parquet.
 
     Raises
     ------
@@ -77,7 +63,7 @@ def export(
     write_peaks_bed(for_bed(tables["peaks"], tables["features"]), names, folder / "peaks.bed")
     write_tsv(listed, folder / "contigs.tsv")
     pq.write_table(listed, folder / "contigs.parquet")
-    written = [
+    return [
         folder / name
         for name in (
             "features.tsv",
@@ -89,47 +75,6 @@ def export(
             "contigs.parquet",
         )
     ]
-    if features:
-        (folder / SIGNAL_FOLDER).mkdir(exist_ok=True)
-    for feature in features:
-        path = folder / SIGNAL_FOLDER / signal_name(feature, "either" if both else "+")
-        write_signal(folder, feature, "either" if both else "+", path, contigs)
-        written.append(path)
-    return written
-
-
-def write_signal(
-    folder: Path, feature: int, strand: SignalStrand, path: Path, contigs: Sequence[Contig]
-) -> None:
-    """Write the signal of one feature of a result as bigWig.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds activations.parquet.
-    feature : int
-        Index of the feature; one that was never active gives a track of 0.
-    strand : {"+", "-", "either"}
-        "either" is the larger of the two at each base.
-    path : Path
-        Made or replaced.
-    contigs : sequence of Contig
-        Those of the submission, in order.
-    """
-    write_bigwig(
-        path,
-        read_feature(folder / "activations.parquet", feature),
-        [contig.name for contig in contigs],
-        [contig.length for contig in contigs],
-        strand=strand,
-    )
-
-
-def signal_name(feature: int, strand: SignalStrand) -> str:
-    """File name of a feature's signal, such as ``f12.either.bw``."""
-    if strand not in get_args(SignalStrand):
-        raise ValueError(f"strand must be one of {get_args(SignalStrand)}, got {strand!r}")
-    return f"f{feature}.{SUFFIXES[strand]}.bw"
 
 
 def read_contigs(path: Path) -> list[Contig]:

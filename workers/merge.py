@@ -13,6 +13,7 @@ The tables hold nothing but what follows from the inputs: no times, no names of
 contigs. What a run cost and what made it is in provenance.json.
 """
 
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,22 +29,28 @@ from numpy.typing import NDArray
 
 from annotations.activations import merge_stretches
 from annotations.active_bases import LARGEST_POSITION, locus_index
+from annotations.allele_effects import allele_effects
+from annotations.alleles import Alleles, alleles_record
 from annotations.atlas import load_atlas
 from annotations.cards import DictionaryCard, file_sha256
 from annotations.concept_tracks import gene_tracks
 from annotations.enrichment import Power
-from annotations.errors import OptionError
+from annotations.errors import OptionError, StorageError
+from annotations.excerpts import Excerpt
+from annotations.genome_regions import near_spans
 from annotations.interval_concepts import CONCEPTS_SCHEMA, evaluate_concepts
 from annotations.intervals import overlaps
 from annotations.motif_scan import HITS_SCHEMA
 from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.peaks import FeatureStatistics, features_table, top_peaks
+from annotations.pieces import PieceFile
 from annotations.provenance import environment, peak_memory_bytes, utc_now, write_provenance
 from annotations.repeats import without_copies
 from annotations.run_motifs import catalogue_of
 from annotations.sequences import encode_bases, open_fasta, refget_digest
 from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import column
+from annotations.types import Span
 from workers.association import (
     Corpus,
     associate,
@@ -63,6 +70,9 @@ RESULT_FILES = (
     "provenance.json",
 )
 """What a merge writes; all but the last are the same bytes for the same inputs."""
+
+EFFECTS_FILE = "allele_effects.parquet"
+"""What a merge writes besides where the sequences are alleles of each other."""
 
 
 class MergeResult(NamedTuple):
@@ -85,14 +95,16 @@ class Sequences(NamedTuple):
     """The sequences of a computation in memory."""
 
     codes: list[NDArray[np.uint8]]
-    """Base codes of each contig."""
+    """Base codes of each span; of each contig where the run reads all of them."""
     digests: list[str]
-    """Refget digest of each contig."""
+    """Refget digest of each whole contig."""
+    excerpt: Excerpt
+    """The spans."""
 
     @property
-    def lengths(self) -> list[int]:
-        """Bases of each contig."""
-        return [len(codes) for codes in self.codes]
+    def lengths(self) -> tuple[int, ...]:
+        """Bases of each whole contig."""
+        return self.excerpt.contig_lengths
 
 
 @dataclass
@@ -126,6 +138,8 @@ def merge(
     genes: pa.Table | None = None,
     motifs: Path | None = None,
     atlas: Path | None = None,
+    spans: Sequence[Span] | None = None,
+    alleles: Alleles | None = None,
     made_by: Mapping[str, object] | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> MergeResult:
@@ -136,7 +150,7 @@ def merge(
     shards : sequence of Path
         Folders that `workers.pipeline.run_shard` wrote; together they own every base once.
     fasta : Path
-        Normalised sequences: records are named by their index, ``0``, ``1``, ...
+        Normalised sequences: records are named by their index, ``0``, ``1``, ...; or pieces.
     dictionary : DictionaryCard
         The dictionary the shards were made with.
     options : RunOptions
@@ -149,6 +163,12 @@ def merge(
         A user's file of motifs, tested beside those of the options' taxon, or alone.
     atlas : Path, optional
         Folder of the dictionary's atlas; without it the label columns are null.
+    spans : sequence of Span, optional
+        What the shards own, sorted and none touching another, where that is not all of every
+        contig. Motifs, background and concepts are then looked for there alone; results are in
+        coordinates of the contigs.
+    alleles : Alleles, optional
+        Which of the sequences are alleles of each other; `EFFECTS_FILE` is written then.
     made_by : mapping, optional
         What the caller knows of how the shards were made, for provenance: JSON values.
     on_stage : callable
@@ -178,12 +198,14 @@ def merge(
         )
     with stages.stage("peaks"):
         statistics = sum_statistics(shards)
-        peaks = top_peaks(
+        found_peaks = top_peaks(
             _peaks_of(shards), per_feature=options.peaks_per_feature, held_out=options.held_out
         )
         features = features_table(statistics)
-        sequences = read_codes(fasta)
+        sequences = read_codes(fasta, spans)
         corpus = corpus_of(sequences, options.held_out)
+        excerpt = sequences.excerpt
+        peaks = excerpt.inside(found_peaks)
     scanned = None
     hits = HITS_SCHEMA.empty_table()
     catalogue = catalogue_of(options, motifs)
@@ -191,32 +213,36 @@ def merge(
         with stages.stage("motifs"):
             scanned = scan_corpus(corpus, catalogue, p=options.motif_p)
             hits = scanned.table
+    if genes is not None and spans is not None:
+        genes = near_spans(genes, excerpt.spans)
     with stages.stage("labels"):
-        places = None if genes is None else _gene_places(peaks, genes, sequences.lengths, out)
-        labelled = label_peaks(peaks, hits, catalogue, genes, places, held_out=options.held_out)
-    with stages.stage("matches"):
-        found = associate(
-            peaks,
-            hits,
-            corpus,
-            activations,
-            n_features=dictionary.d_sae,
-            catalogue=catalogue,
-            seed=options.seed,
-        )
-        matches = found.matches.table
-    with stages.stage("concepts"):
-        concepts = CONCEPTS_SCHEMA.empty_table()
-        if genes is not None:
-            concepts = evaluate_concepts(
-                activations,
-                gene_tracks(genes, sequences.lengths),
-                dictionary.d_sae,
-                discovery=corpus.discovery,
-                held_out=options.held_out,
-                # copies of a repeat lie in the same gene part by descent: they count once
-                peaks=without_copies(on_contigs(peaks, corpus.discovery), sequences.codes),
+        places = None if genes is None else _gene_places(found_peaks, genes, sequences.lengths, out)
+        labelled = label_peaks(peaks, hits, catalogue, genes, places, held_out=corpus.held_out)
+    with tempfile.TemporaryDirectory(dir=out, prefix="inside-") as folder:
+        inside = excerpt.activations(activations, Path(folder) / activations.name)
+        with stages.stage("matches"):
+            found = associate(
+                peaks,
+                hits,
+                corpus,
+                inside,
+                n_features=dictionary.d_sae,
+                catalogue=catalogue,
+                seed=options.seed,
             )
+            matches = found.matches.table
+        with stages.stage("concepts"):
+            concepts = CONCEPTS_SCHEMA.empty_table()
+            if genes is not None:
+                concepts = evaluate_concepts(
+                    inside,
+                    excerpt.tracks(gene_tracks(genes, sequences.lengths)),
+                    dictionary.d_sae,
+                    discovery=corpus.discovery,
+                    held_out=list(corpus.held_out),
+                    # copies of a repeat lie in the same gene part by descent: they count once
+                    peaks=without_copies(on_contigs(peaks, corpus.discovery), sequences.codes),
+                )
     with stages.stage("features"):
         labels = None if atlas is None else load_atlas(atlas, dictionary.sha256)
         features = feature_table(
@@ -226,8 +252,13 @@ def merge(
             None if labels is None else labels.labels,
             significant_q=SIGNIFICANT_Q,
         )
+    written = list(RESULT_FILES[:-1])
+    if alleles is not None:
+        with stages.stage("alleles"):
+            pq.write_table(allele_effects(activations, alleles), out / EFFECTS_FILE)
+            written.append(EFFECTS_FILE)
     pq.write_table(features, out / "features.parquet")
-    pq.write_table(labelled.table, out / "peaks.parquet")
+    pq.write_table(excerpt.outside(labelled.table), out / "peaks.parquet")
     pq.write_table(matches, out / "matches.parquet")
     pq.write_table(concepts, out / "concepts.parquet")
     result = MergeResult(
@@ -262,8 +293,9 @@ def merge(
             {"length": length, "refget": digest}
             for length, digest in zip(sequences.lengths, sequences.digests, strict=True)
         ],
+        "regions": None if spans is None else regions_record(excerpt),
         "counts": {
-            "bases": sum(sequences.lengths),
+            "bases": sum(excerpt.lengths),
             "shards": len(shards),
             "active_feature_rows": result.features,
             "peaks": result.peaks,
@@ -273,10 +305,11 @@ def merge(
             "concepts": concepts.num_rows,
         },
         "held_out": list(options.held_out),
+        "alleles": None if alleles is None else alleles_record(alleles),
         "motif_test": association_record(found, catalogue, scanned, motif_p=options.motif_p),
         "files": {
             name: {"bytes": (out / name).stat().st_size, "sha256": file_sha256(out / name)}
-            for name in RESULT_FILES[:-1]
+            for name in written
         },
         "environment": environment(),
         "made_by": dict(made_by or {}),
@@ -306,32 +339,62 @@ def _peaks_of(shards: Sequence[Path]) -> Iterator[pa.Table]:
         yield pq.read_table(shard / "peaks.parquet")
 
 
-def read_codes(fasta: Path) -> Sequences:
-    """Base codes and digests of every record of a normalised FASTA file, in order."""
-    codes, digests = [], []
+def read_codes(fasta: Path, spans: Sequence[Span] | None = None) -> Sequences:
+    """Base codes of the spans of a run, and digests of its contigs, in order.
+
+    Parameters
+    ----------
+    fasta : Path
+        Normalised sequences, or pieces of them.
+    spans : sequence of Span, optional
+        What is read; all of every contig if None.
+
+    Raises
+    ------
+    StorageError
+        If the file holds pieces and no spans are given.
+    """
     with open_fasta(fasta) as source:
-        for name in source.names:
-            sequence = source.fetch(name, 0, source.length(name))
-            codes.append(encode_bases(sequence))
-            digests.append(refget_digest(sequence))
-    return Sequences(codes, digests)
+        lengths = [source.length(name) for name in source.names]
+        if isinstance(source, PieceFile):
+            if spans is None:
+                raise StorageError(f"{fasta.name} holds pieces: the spans of the run are missing")
+            excerpt = Excerpt(tuple(spans), tuple(lengths))
+            codes = [encode_bases(source.fetch(str(c), s, e)) for c, s, e in excerpt.spans]
+            return Sequences(codes, list(source.digests.values()), excerpt)
+        whole = [source.fetch(name, 0, n) for name, n in zip(source.names, lengths, strict=True)]
+    digests = [refget_digest(sequence) for sequence in whole]
+    excerpt = Excerpt.whole(lengths) if spans is None else Excerpt(tuple(spans), tuple(lengths))
+    codes = [encode_bases(whole[c][s:e]) for c, s, e in excerpt.spans]
+    return Sequences(codes, digests, excerpt)
+
+
+def regions_record(excerpt: Excerpt) -> dict[str, object]:
+    """What provenance says of a run over regions: the spans that were read, as lists."""
+    return {"spans": [list(span) for span in excerpt.spans], "bases": sum(excerpt.lengths)}
 
 
 def corpus_of(sequences: Sequences, held_out: Collection[int]) -> Corpus:
     """The sequences of a computation and those of them that discovery does not see.
+
+    Parameters
+    ----------
+    sequences : Sequences
+    held_out : collection of int
+        Contigs; in the corpus, the spans on them.
 
     Raises
     ------
     OptionError
         If a contig is held out that there is not, or all of them are.
     """
-    known = range(len(sequences.codes))
+    known = range(len(sequences.lengths))
     if not set(held_out) <= set(known) or len(set(held_out)) == len(known):
         raise OptionError(
             f"held_out must leave at least one of the {len(known)} contigs, which are numbered "
             f"from 0, got {sorted(held_out)}"
         )
-    return Corpus(codes=sequences.codes, held_out=held_out)
+    return Corpus(codes=sequences.codes, held_out=sequences.excerpt.held_out(held_out))
 
 
 def confirmed(matches: pa.Table) -> int:

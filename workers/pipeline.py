@@ -31,7 +31,7 @@ from annotations.peaks import RADIUS, FeatureStatistics, find_peaks, keep_top, w
 from annotations.sequences import encode_bases, open_fasta, reverse_complement
 from annotations.stretches import to_stretches
 from annotations.types import Span, Strand
-from annotations.windows import grid, read_spans
+from annotations.windows import read_spans
 from workers.device import is_out_of_memory
 from workers.registry import SparseWindows
 
@@ -96,9 +96,10 @@ def run_shard(
     Parameters
     ----------
     fasta : Path
-        Normalised sequences: records are named by their index, ``0``, ``1``, ...
+        Normalised sequences: records are named by their index, ``0``, ``1``, ...; or pieces of
+        contigs (`annotations.pieces`) that hold all that is read for the spans.
     spans : sequence of Span
-        Bases the shard owns; their borders lie on the window grid or at the end of a contig.
+        Bases the shard owns.
     encoder : WindowEncoder
         The opened dictionary.
     out : Path
@@ -244,11 +245,18 @@ def windows_of(
     passes: tuple[Strand, ...] = ("+", "-") if strands == "both" else ("+",)
     windows = []
     for contig, parts in sorted(by_contig.items()):
-        cells = grid(lengths[contig], stride)
-        touched = np.zeros(len(cells), dtype=bool)
-        for span in parts:
-            touched |= (cells[:, 0] < span.end + RADIUS) & (cells[:, 1] > span.start - RADIUS)
-        cells = cells[touched]
+        length = lengths[contig]
+        # numbers of cells alone: a contig may be long and the spans few
+        touched = [
+            np.arange(
+                max(0, span.start - RADIUS) // stride,
+                -(-min(span.end + RADIUS, length) // stride),
+                dtype=np.int64,
+            )
+            for span in parts
+        ]
+        starts = np.unique(np.concatenate(touched)) * stride
+        cells = np.stack([starts, np.minimum(starts + stride, length)], axis=1)
         for strand in passes:
             reads = read_spans(cells, lengths[contig], context, strand)
             windows += [

@@ -1,197 +1,48 @@
-"""The embedded service: a supervisor with a web process and a worker as its children.
+"""The service: a supervisor with a web process and, unless workers are elsewhere, a worker.
 
     supervisor --starts, restarts--> gunicorn (REST)      reads and writes the database
                --starts, restarts--> worker (Celery, torch)
-               --every second------> sends messages for shards that are due
+               --every second------> sends messages for shards that are due, if no other does
 
 The supervisor holds no state: kill any of the three, or all, and the database says
 what is left to do.
 """
 
-import ctypes
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from types import FrameType
 
-from celery import Celery
-from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from annotations.errors import OptionError, ToolError
-from app.analysis_leases import due_analyses, fail_exhausted_analyses
-from app.broker import make_producer, publish, publish_analysis
+from app.broker import make_producer
 from app.config import PREFIX, Settings
-from app.database import make_engine, transaction, upgrade
-from app.dispatch import due, fail_exhausted, live_workers, release
-from workers.celery_app import worker_name
+from app.database import check_schema, make_engine, transaction, upgrade
+from app.dispatch import live_workers, release
+from workers.celery_app import served_dictionaries, worker_name
+from workers.children import Child, stop_children, told_to_stop
 from workers.commands.places import as_variable
+from workers.dispatcher import Dispatcher
 from workers.startup import check_installation, clear_scratch, clear_uploads, only_server
-
-CODE = Path(__file__).resolve().parents[1]
-"""Folder of the packages that the children import."""
 
 TICK_SECONDS = 0.2
 """How often the children are looked after."""
 
-DISPATCH_SECONDS = 1.0
-"""How often shards that are due get a message."""
-
 READY_SECONDS = 180.0
 """How long the web process may take to answer for the first time."""
-
-STOP_SECONDS = 20.0
-"""How long a child may take to stop before it is killed; its shard is then run again."""
 
 WEB_THREADS = 16
 """Requests the web process answers at once."""
 
-_PR_SET_PDEATHSIG = 1
 
-
-def backoff(failures: int) -> float:
-    """Seconds to wait before a child that keeps dying is started again: 0, 1, 2, 4 .. 30."""
-    return 0.0 if failures <= 1 else min(30.0, 2.0 ** (failures - 2))
-
-
-@dataclass
-class Child:
-    """A process that is started again when it dies."""
-
-    title: str
-    """What it is, for messages."""
-    command: Callable[[str], Sequence[str]]
-    """Its command line, given the name of this life of it."""
-    environment: Mapping[str, str]
-    """All of its environment."""
-    say: Callable[[str], None]
-    """Where messages go."""
-    process: subprocess.Popen[bytes] | None = None
-    name: str = ""
-    """Name of this life of the process."""
-    failures: int = 0
-    """Deaths in a row, each soon after its start."""
-    started: float = 0.0
-    start_at: float = 0.0
-    """Not to be started before this time (monotonic)."""
-
-    def start(self) -> None:
-        """Start the process; it dies with the supervisor, where the system knows how."""
-        self.name = worker_name()
-        self.started = time.monotonic()
-        self.process = subprocess.Popen(  # noqa: S603 - our own command line
-            self.command(self.name),
-            env=dict(self.environment),
-            cwd=CODE,  # gunicorn imports from its folder first: not from the user's
-            stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
-            start_new_session=True,  # Ctrl-C goes to the supervisor, which stops the children
-        )
-
-    def tend(self) -> str | None:
-        """Start the process if it is not running and its time has come.
-
-        Returns
-        -------
-        name : str or None
-            Name of a life that has just ended, so that what it held can be freed.
-        """
-        now = time.monotonic()
-        if self.process is None:
-            if now >= self.start_at:
-                self.start()
-            return None
-        code = self.process.poll()
-        if code is None:
-            if now - self.started > READY_SECONDS:
-                self.failures = 0
-            return None
-        self.process = None
-        self.failures += 1
-        wait = backoff(self.failures)
-        self.start_at = now + wait
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        after = f" in {wait:g} s" if wait else ""
-        self.say(f"the {self.title} {how}; it is started again{after}")
-        return self.name
-
-    def ask_to_stop(self) -> None:
-        """Send SIGTERM."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-
-    def wait_or_kill(self, deadline: float) -> bool:
-        """Wait until a time (monotonic) for the process to end, then kill it.
-
-        Returns
-        -------
-        ended : bool
-            Whether it ended by itself.
-        """
-        if self.process is None:
-            return True
-        try:
-            self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return False
-        return True
-
-
-@dataclass
-class Dispatcher:
-    """Sends messages for work that is due, and fails what was tried too often."""
-
-    settings: Settings
-    engine: Engine
-    producer: Celery
-    say: Callable[[str], None]
-    next_at: float = 0.0
-    broken: bool = field(default=False)
-    """Whether the last round failed; said once, not every second."""
-
-    def tick(self) -> None:
-        """One round, if a second has passed since the last."""
-        now = time.monotonic()
-        if now < self.next_at:
-            return
-        self.next_at = now + DISPATCH_SECONDS
-        try:
-            self.dispatch()
-        except (SQLAlchemyError, BrokerError, OSError) as error:
-            if not self.broken:
-                self.say(f"cannot send work to the worker, trying again: {type(error).__name__}")
-            self.broken = True
-        else:
-            self.broken = False
-
-    def dispatch(self) -> int:
-        """Send the messages that are due now; returns how many."""
-        with transaction(self.engine) as session:
-            fail_exhausted(session, self.settings)
-            fail_exhausted_analyses(session, self.settings)
-            ready = due(session, self.settings)
-            alive = len(live_workers(session, self.settings))
-            asked = due_analyses(session, self.settings, alive=alive)
-        for item in ready:
-            publish(self.producer, item.shard_id, queue=item.queue)
-        for question in asked:
-            publish_analysis(self.producer, question.analysis_id, queue=question.queue)
-        return len(ready) + len(asked)
-
-
-def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
+def run_service(settings: Settings, *, say: Callable[[str], None], with_worker: bool = True) -> int:
     """Run the service until SIGTERM or SIGINT.
 
     Parameters
@@ -200,6 +51,8 @@ def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
         The installation; port 0 picks a free one.
     say : callable
         Told, line by line, what the operator should know.
+    with_worker : bool
+        Whether to run a worker too, or leave the work to `tend_worker` elsewhere.
 
     Returns
     -------
@@ -212,7 +65,8 @@ def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
         If the port is taken, the address is not this machine's, the data folder cannot be
         written, or a models folder or the device is not there.
     StateError
-        If another server uses the data folder, or the database is of a newer version.
+        If another server uses the data folder, or the database is of a newer version, or, on
+        PostgreSQL, of an older one.
     ToolError
         If the web process does not start.
     """
@@ -223,64 +77,147 @@ def run_service(settings: Settings, *, say: Callable[[str], None]) -> int:
         clear_uploads(settings)
         engine = make_engine(settings)
         try:
-            upgrade(engine)
-            return _supervise(settings, engine, say)
+            if engine.dialect.name == "sqlite":
+                upgrade(engine)
+            else:
+                # others may be at work on it: that is for the operator to say
+                check_schema(engine)
+            with told_to_stop() as stop:
+                return _supervise(settings, engine, say, stop, with_worker=with_worker)
         finally:
             engine.dispose()
 
 
-def _supervise(settings: Settings, engine: Engine, say: Callable[[str], None]) -> int:
+def _supervise(
+    settings: Settings,
+    engine: Engine,
+    say: Callable[[str], None],
+    stop: threading.Event,
+    *,
+    with_worker: bool,
+) -> int:
     """Run the children until told to stop; returns the exit code."""
-    stop = threading.Event()
-    before = {
-        number: signal.signal(number, _setter(stop)) for number in (signal.SIGTERM, signal.SIGINT)
-    }
     environment = child_environment(settings)
     web = Child("web process", lambda name: web_command(settings), environment, say)
     worker = Child("worker", worker_command, environment, say)
-
-    def bury(name: str, *, stopped: bool) -> None:
-        """Free what a worker held that is no more."""
-        try:
-            with transaction(engine) as session:
-                release(session, name, stopped=stopped)
-                living = live_workers(session, settings)
-        except SQLAlchemyError as error:
-            # its leases end by themselves, only later
-            say(f"cannot free the work of a worker that ended: {type(error).__name__}")
-            return
-        clear_scratch(settings, living=living)
-
+    children = (worker, web) if with_worker else (web,)
+    graves = Graves(settings, engine, say)
+    dispatcher = Dispatcher(settings, engine, make_producer(settings), say, owner=worker_name())
     try:
-        worker.start()
-        web.start()
+        for child in children:
+            child.start()
         _wait_until_ready(web, settings, stop)
         if not stop.is_set():
             say(where_it_is(settings))
-        dispatcher = Dispatcher(settings, engine, make_producer(settings), say)
         while not stop.wait(TICK_SECONDS):
-            web.tend()
-            ended = worker.tend()
-            if ended is not None:
-                bury(ended, stopped=False)
+            for child in children:
+                ended = child.tend()
+                graves.bury(ended if child is worker else None)
             dispatcher.tick()
         say("stopping")
     finally:
-        clean = stop_children((web, worker))
-        if worker.name:
-            bury(worker.name, stopped=True)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        clean = stop_children(children)
+        dispatcher.leave()
+        graves.bury(worker.name or None, stopped=True)
     return 0 if clean else 1
 
 
-def stop_children(children: Sequence[Child]) -> bool:
-    """Stop processes together, killing what does not end in time; whether none was killed."""
-    for child in children:
-        child.ask_to_stop()
-    deadline = time.monotonic() + STOP_SECONDS
-    ended = [child.wait_or_kill(deadline) for child in children]
-    return all(ended)
+def tend_worker(
+    settings: Settings,
+    *,
+    models: Sequence[str] = (),
+    threads: int | None = None,
+    say: Callable[[str], None],
+) -> int:
+    """Run a worker, again whenever it dies, until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings : Settings
+        The installation.
+    models : sequence of str
+        Ids of the models to serve; by default all that are installed.
+    threads : int, optional
+        CPU threads of the model.
+    say : callable
+        Told, line by line, what the operator should know.
+
+    Returns
+    -------
+    code : int
+        0 after a clean stop, 1 if the worker had to be killed.
+
+    Raises
+    ------
+    OptionError
+        If the data folder cannot be written, or a models folder or the device is not there.
+    StateError
+        If the database's schema is not this version's.
+    UnknownNameError
+        If a model is not installed.
+    """
+    settings.make_folders()
+    served_dictionaries(check_installation(settings), models)
+    engine = make_engine(settings)
+    options = [f"--model={model}" for model in models]
+    options += [] if threads is None else [f"--threads={threads}"]
+    worker = Child(
+        "worker",
+        lambda name: [*worker_command(name), *options],
+        child_environment(settings),
+        say,
+    )
+    graves = Graves(settings, engine, say)
+    clean = True
+    try:
+        check_schema(engine)
+        with told_to_stop() as stop:
+            while True:
+                graves.bury(worker.tend())
+                if stop.wait(TICK_SECONDS):
+                    break
+            clean = stop_children([worker])
+            graves.bury(worker.name or None, stopped=True)
+    finally:
+        engine.dispose()
+    return 0 if clean else 1
+
+
+@dataclass
+class Graves:
+    """Frees what workers held that are no more."""
+
+    settings: Settings
+    engine: Engine
+    say: Callable[[str], None]
+    waiting: list[str] = field(default_factory=list)
+    """Names of the dead whose work could not be freed yet."""
+
+    def bury(self, name: str | None, *, stopped: bool = False) -> None:
+        """Free the work of a worker, and of those before that the database was away for.
+
+        Parameters
+        ----------
+        name : str or None
+            Name of a life that has ended; None for the others only.
+        stopped : bool
+            Whether it was told to stop.
+        """
+        self.waiting += [] if name is None else [name]
+        if not self.waiting:
+            return
+        try:
+            with transaction(self.engine) as session:
+                for dead in self.waiting:
+                    release(session, dead, stopped=stopped)
+                living = [worker.id for worker in live_workers(session, self.settings)]
+        except SQLAlchemyError as error:
+            # until then the leases may end by themselves
+            if name is not None:
+                self.say(f"cannot free the work of a worker that ended: {type(error).__name__}")
+            return
+        self.waiting.clear()
+        clear_scratch(self.settings, living=living)
 
 
 def free_port(host: str, port: int) -> int:
@@ -343,7 +280,7 @@ def web_command(settings: Settings) -> list[str]:
         "-P",
         "-m",
         "gunicorn",
-        "app.factory:create_app()",
+        "app.factory:serve_app()",
         f"--bind={address(settings).removeprefix('http://')}",
         "--worker-class=gthread",
         "--workers=1",
@@ -377,18 +314,3 @@ def _wait_until_ready(web: Child, settings: Settings, stop: threading.Event) -> 
                 raise ToolError(
                     f"the web process does not answer after {READY_SECONDS:g} s: {error}"
                 ) from error
-
-
-def _setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
-    """A signal handler that sets an event."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    return handle
-
-
-def _die_with_parent() -> None:
-    """In a new child: ask Linux for SIGTERM when the supervisor dies, however it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

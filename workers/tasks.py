@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from annotations.alleles import ALLELES_FILE, read_alleles
 from annotations.cards import CODER_CONFIG, DictionaryCard, file_sha256, find_cards
 from annotations.errors import (
     FormatError,
@@ -40,10 +41,10 @@ from app.analysis_leases import ClaimedAnalysis
 from app.broker import TASK_RUN_ANALYSIS, TASK_RUN_SHARD
 from app.claims import ClaimedShard
 from app.config import Settings
-from app.database import transaction
+from app.database import insist, transaction
 from app.models import State
 from app.shards import claim, fail, finish, give_back, is_handed_in, renew
-from app.storage import LocalStorage
+from app.storage import Manifest, Storage
 from app.submissions import atlas_digest
 from workers.device import choose_device, describe_device, is_out_of_memory
 from workers.merge import merge
@@ -59,6 +60,9 @@ RENEW_SECONDS = 5.0
 STALL_SECONDS = 1800.0
 """Work that has shown no progress for so long loses its lease: it hangs."""
 
+STOP_SECONDS = 5.0
+"""How long a process that is to stop waits for a database that is away."""
+
 OUR_FAULT = (StorageError, ToolError, WeightsError)
 """Errors of this installation, not of what the user sent."""
 
@@ -70,6 +74,8 @@ class Verdict(NamedTuple):
     message: str
     retryable: bool
     state: State
+    wait: bool = False
+    """Whether to try again only after a while: the cause is likely to be there still."""
 
 
 def verdict(error: Exception) -> Verdict:
@@ -86,14 +92,16 @@ def verdict(error: Exception) -> Verdict:
         The message is for the user: it holds no sequence.
     """
     if isinstance(error, OUR_FAULT):
-        return Verdict(error.code, str(error), not isinstance(error, WeightsError), "SYSTEM_ERROR")
+        again = not isinstance(error, WeightsError)
+        waits = isinstance(error, StorageError)
+        return Verdict(error.code, str(error), again, "SYSTEM_ERROR", waits)
     if isinstance(error, SaetrackError):
         return Verdict(error.code, str(error), False, "EXECUTOR_ERROR")
     if is_out_of_memory(error):
         message = "memory ran out even for one window at a time; use a machine with more memory"
         return Verdict("out-of-memory", message, False, "EXECUTOR_ERROR")
     if isinstance(error, OSError):
-        return Verdict("storage-error", f"{error.strerror or error}", True, "SYSTEM_ERROR")
+        return Verdict("storage-error", f"{error.strerror or error}", True, "SYSTEM_ERROR", True)
     message = f"internal error ({type(error).__name__}); the worker's log holds the details"
     return Verdict("internal-error", message, True, "SYSTEM_ERROR")
 
@@ -198,7 +206,7 @@ class ShardRunner:
         *,
         settings: Settings,
         engine: Engine,
-        storage: LocalStorage,
+        storage: Storage,
         roots: Sequence[Path],
         name: str,
         stopping: Callable[[], bool] = lambda: False,
@@ -228,8 +236,7 @@ class ShardRunner:
         """
         if self.stopping():
             return False
-        with transaction(self.engine) as session:
-            claimed = claim(session, shard_id, self.name, self.settings)
+        claimed = insist(lambda: self._claim(shard_id))
         if claimed is None:
             return False
         try:
@@ -238,12 +245,24 @@ class ShardRunner:
         except Canceled:
             self._drop(claimed)
             if self.stopping():
-                with transaction(self.engine) as session:
-                    give_back(session, claimed)
+                insist(lambda: self._give_back(claimed), seconds=STOP_SECONDS)
             return False
         except Exception as error:  # noqa: BLE001 - whatever it is, the shard must get an answer
             self._fail(claimed, error)
             return False
+
+    def _claim(self, shard_id: int) -> ClaimedShard | None:
+        with transaction(self.engine) as session:
+            return claim(session, shard_id, self.name, self.settings)
+
+    def _give_back(self, claimed: ClaimedShard) -> bool:
+        with transaction(self.engine) as session:
+            return give_back(session, claimed)
+
+    def _finish(self, claimed: ClaimedShard, manifest: Manifest) -> bool:
+        """Hand in; a second time too, where the answer to the first was lost."""
+        with transaction(self.engine) as session:
+            return finish(session, claimed, manifest) or is_handed_in(session, claimed)
 
     def _work(self, claimed: ClaimedShard, lease: Lease) -> bool:
         """Compute in a temporary folder, store the files, and hand them in."""
@@ -256,15 +275,14 @@ class ShardRunner:
             for path in sorted(folder.iterdir()):
                 lease.check()
                 manifest[path.name] = self.storage.put_file(f"{claimed.prefix}/{path.name}", path)
-        with transaction(self.engine) as session:
-            held = finish(session, claimed, manifest)
+        held = insist(lambda: self._finish(claimed, manifest))
         if not held:
             self._drop(claimed)
         elif claimed.kind == "merge":
             try:
                 self.storage.delete_prefix(f"computations/{claimed.computation_id}/shards")
             except OSError:
-                # the run is complete: what is left goes with it
+                # the run is complete: `saetrack gc` deletes what is left
                 log.exception("files of shards of %s are left", claimed.computation_id)
         return held
 
@@ -295,10 +313,7 @@ class ShardRunner:
         genes = None
         if "genes.parquet" in claimed.inputs:
             genes = pq.read_table(self._input(claimed, "genes.parquet"))
-        shards = [
-            self.storage.local_path(files["activations.parquet"]).parent
-            for files in claimed.shard_results
-        ]
+        shards = [self._folder(files) for files in claimed.shard_results]
         merge(
             shards,
             self._input(claimed, "sequences.fa"),
@@ -308,6 +323,10 @@ class ShardRunner:
             genes=genes,
             motifs=self._motifs(claimed),
             atlas=atlas,
+            spans=claimed.read_spans,
+            alleles=None
+            if ALLELES_FILE not in claimed.inputs
+            else read_alleles(self._input(claimed, ALLELES_FILE)),
             made_by={
                 "device": describe_device(choose_device(self.settings.device)),
                 "annotation_skipped": None if genes is None else skipped_entries(genes),
@@ -368,6 +387,10 @@ class ShardRunner:
             )
         return card
 
+    def _folder(self, files: Manifest) -> Path:
+        """Local folder of the files of a shard, which lie together."""
+        return {self.storage.local_path(file).parent for file in files.values()}.pop()
+
     def _motifs(self, claimed: ClaimedShard) -> Path | None:
         """The user's own motifs, if the submission had any."""
         names = [name for name in claimed.inputs if name.startswith(f"{STORED}.")]
@@ -387,25 +410,34 @@ class ShardRunner:
 
     def _drop(self, claimed: ClaimedShard) -> None:
         """Delete what a claim stored that nobody will ask for."""
-        self.storage.delete_prefix(claimed.prefix)
+        try:
+            self.storage.delete_prefix(claimed.prefix)
+        except OSError:
+            # nobody points to them: `saetrack gc` deletes what is left
+            log.exception("files of shard %s are left under %s", claimed.id, claimed.prefix)
 
     def _fail(self, claimed: ClaimedShard, error: Exception) -> None:
         """Record an error and delete what the attempt stored."""
         log.error("shard %s failed, attempt %s", claimed.id, claimed.attempt, exc_info=error)
         answer = self.verdict(error)
-        with transaction(self.engine) as session:
-            held = fail(
-                session,
-                claimed,
-                code=answer.code,
-                message=answer.message,
-                retryable=answer.retryable,
-                settings=self.settings,
-                state=answer.state,
-            )
-            # an error may come after the shard was handed in, with these very files
-            unwanted = held or not is_handed_in(session, claimed)
-        if unwanted:
+
+        def record() -> bool:
+            """Whether the files of the attempt are unwanted."""
+            with transaction(self.engine) as session:
+                held = fail(
+                    session,
+                    claimed,
+                    code=answer.code,
+                    message=answer.message,
+                    retryable=answer.retryable,
+                    settings=self.settings,
+                    state=answer.state,
+                    wait=answer.wait,
+                )
+                # an error may come after the shard was handed in, with these very files
+                return held or not is_handed_in(session, claimed)
+
+        if insist(record):
             self._drop(claimed)
 
 

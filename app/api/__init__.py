@@ -8,19 +8,22 @@ from typing import cast
 from flask import Response, current_app
 from sqlalchemy import Engine
 
+from annotations.alleles import ALLELES_FILE
 from annotations.cards import Cards, find_cards
 from annotations.errors import FormatError, OptionError, WeightsError
 from annotations.options import RunOptions
 from annotations.run_motifs import STORED
-from app.api.sending import send_path, stored_sha256
+from app.api.sending import send_held, send_path
 from app.auth import owner
 from app.catalog import Result
 from app.config import Settings
 from app.database import reading
 from app.errors import RunStateError
+from app.file_cache import FileCache, HeldFile
+from app.metrics import Metrics
 from app.rates import RateLimits
 from app.runs import get_run, run_state
-from app.storage import Storage, manifest_from_json
+from app.storage import Storage, StoredPaths, manifest_from_json
 
 EXTENSION = "saetrack"
 """Key of the `Services` in a Flask application's extensions."""
@@ -35,6 +38,10 @@ class Services:
     storage: Storage
     rates: RateLimits
     """How often one may ask."""
+    metrics: Metrics
+    """What a monitor asks."""
+    made: FileCache
+    """Files made from results, in a folder for each run."""
 
     def cards(self) -> Cards:
         """Models and dictionaries of this installation, as they are now.
@@ -98,7 +105,7 @@ def open_result(run_id: str, whose: str | None = None) -> Result:
         for name, file in manifest_from_json(computation.inputs).items()
     }
     return Result(
-        files={name: here.storage.local_path(file) for name, file in manifest.items()},
+        files=StoredPaths(here.storage, manifest),
         names=names,
         lengths=[int(length) for length in computation.lengths],
         options=RunOptions.from_json(computation.parameters["options"]),
@@ -108,16 +115,17 @@ def open_result(run_id: str, whose: str | None = None) -> Result:
         motifs=next((path for name, path in inputs.items() if name.startswith(f"{STORED}.")), None),
         sequences=inputs.get("sequences.fa"),
         genes=inputs.get("genes.parquet"),
+        alleles=inputs.get(ALLELES_FILE),
     )
 
 
 def run_cache(settings: Settings, run_id: str) -> Path:
     """Folder of files made from a run's result, with the names of its contigs in them."""
-    return settings.cache_dir / "runs" / run_id
+    return settings.runs_cache_dir / run_id
 
 
-def made_path(run_id: str, name: str, make: Callable[[Path], None]) -> Path:
-    """A file that is made when it is first asked for.
+def made_file(run_id: str, name: str, make: Callable[[Path], None]) -> HeldFile:
+    """A file that is made when it is first asked for, to be closed.
 
     Parameters
     ----------
@@ -127,21 +135,21 @@ def made_path(run_id: str, name: str, make: Callable[[Path], None]) -> Path:
         Name of the file, unique in the run.
     make : callable
         Writes the file, whole or not at all.
+
+    Raises
+    ------
+    BusyError
+        If it is being made for another request, and that takes long.
     """
-    path = run_cache(services().settings, run_id) / name
-    if not path.is_file():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        make(path)
-    return path
+    return services().made.open(run_id, name, make)
 
 
 def send_made(
     run_id: str, name: str, make: Callable[[Path], None], *, content_type: str
 ) -> Response:
-    """Send a file that is made when it is first asked for; parameters as of `made_path`."""
-    path = made_path(run_id, name, make)
-    digest = stored_sha256(path)
-    return send_path(path, content_type=content_type, name=f"{run_id}.{name}", sha256=digest)
+    """Send a file that is made when it is first asked for; parameters as of `made_file`."""
+    held = made_file(run_id, name, make)
+    return send_held(held, content_type=content_type, name=f"{run_id}.{name}")
 
 
 def send_stored(path: Path, download_name: str, *, content_type: str) -> Response:

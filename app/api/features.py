@@ -7,11 +7,14 @@ from typing import Any
 
 from flask import Response
 
+from annotations.types import Strand
 from app import catalog
 from app.answers import Listing
 from app.api import open_result, send_made, send_stored
+from app.api.reach import Reach, own_run
+from app.api.sending import send_held
 from app.api.tables import choice_of, send_listing
-from app.api.tracks import own_run, send_signal
+from app.catalog import Result
 from app.openapi import blueprint, file_response, responses
 from app.schemas import (
     FeatureList,
@@ -23,14 +26,12 @@ from app.schemas import (
     MatchList,
     NoQuery,
     RunPath,
-    StrandQuery,
 )
-from app.track_schemas import FeatureRowPath, RowSignalQuery
+from app.track_schemas import BedQuery
 
 TSV = "text/tab-separated-values"
 BED = "text/plain"  # what browsers of genomes and of pages both show
 PARQUET = "application/vnd.apache.parquet"
-BIGWIG = "application/octet-stream"
 
 TABLES = ("features", "peaks", "matches", "concepts")
 """Tables that are served whole."""
@@ -61,41 +62,31 @@ def get_feature(path: FeaturePath, query: NoQuery) -> dict[str, Any]:
     "/v1/runs/<run_id>/features/<feature>/peaks.bed",
     responses=responses({200: file_response(BED, "BED6, then motif and gene.")}, 404, 409),
 )
-def feature_peaks(path: FeaturePath, query: StrandQuery) -> Response:
+def feature_peaks(path: FeaturePath, query: BedQuery) -> Response:
     """Top peaks of one feature as BED."""
-    result = open_result(path.run_id)
-    index, named = catalog.parse_feature_row(path.feature, result.n_features)
+    reach = own_run(path.run_id)
+    index, named = catalog.parse_feature_row(path.feature, reach.open().n_features)
     strand = catalog.one_strand(named, query.strand)
-    return send_made(
-        path.run_id,
-        f"f{index}.peaks{_suffix(strand)}.bed",
-        partial(catalog.peaks_file, result, feature=index, strand=strand),
-        content_type=BED,
-    )
-
-
-@api.get(
-    "/v1/runs/<run_id>/features/<feature>/signal.bw",
-    responses=responses({200: file_response(BIGWIG, "bigWig.")}, 404, 409),
-)
-def feature_signal(path: FeatureRowPath, query: RowSignalQuery) -> Response:
-    """Activation of one feature row at every base as bigWig; answers Range requests."""
-    return send_signal(own_run(path.run_id), path.feature, query.strand)
+    return _send_bed(reach, query.genome, f"f{index}.peaks", strand, index)
 
 
 @api.get(
     "/v1/runs/<run_id>/peaks.bed",
     responses=responses({200: file_response(BED, "BED6, then motif and gene.")}, 404, 409),
 )
-def all_peaks(path: RunPath, query: StrandQuery) -> Response:
+def all_peaks(path: RunPath, query: BedQuery) -> Response:
     """Top peaks of all features as BED."""
-    result = open_result(path.run_id)
-    return send_made(
-        path.run_id,
-        f"peaks{_suffix(query.strand)}.bed",
-        partial(catalog.peaks_file, result, strand=query.strand),
-        content_type=BED,
-    )
+    return _send_bed(own_run(path.run_id), query.genome, "peaks", query.strand, None)
+
+
+def _send_bed(
+    reach: Reach, genome: str | None, stem: str, strand: Strand | None, feature: int | None
+) -> Response:
+    def make(result: Result, path: Path) -> None:
+        catalog.peaks_file(result, path, feature=feature, strand=strand)
+
+    name = f"{stem}{_suffix(strand)}.bed"
+    return send_held(reach.on(genome).made(name, make), content_type=BED, name=reach.saved_as(name))
 
 
 @api.get("/v1/runs/<run_id>/matches", responses=responses({200: MatchList}, 404, 409))

@@ -10,13 +10,13 @@ from app.answers import Listing
 from app.api import open_result
 from app.api.tables import choice_of, send_listing
 from app.catalog import Result
+from app.figure_data import parse_region
 from app.openapi import blueprint, responses
 from app.region_answers import (
     RegionFilters,
     activations,
     compared_rows,
     comparison,
-    parse_locus,
     region_features,
     region_json,
     row_name,
@@ -46,7 +46,7 @@ def list_region_features(path: RunPath, query: RegionQuery) -> dict[str, Any] | 
     result = open_result(path.run_id)
     listing = region_features(
         result,
-        parse_locus(query.region, result),
+        parse_region(query.region, result.names, result.lengths),
         choice_of(query),
         RegionFilters(
             min_max=query.min_max, min_share=query.min_share, max_density=query.max_density
@@ -69,14 +69,20 @@ def list_activations(path: RunPath, query: RowsInRegionQuery) -> dict[str, Any] 
 
 def send_comparison(result: Result, query: ComparisonQuery) -> dict[str, Any] | Response:
     """The answer to `compare`."""
-    region, rows = parse_locus(query.region, result), compared_rows(query.features, result)
+    region, rows = (
+        parse_region(query.region, result.names, result.lengths),
+        compared_rows(query.features, result),
+    )
     found = comparison(result, rows, region, over=query.over)
     return send_listing(found.to_listing(result.names), query, name="comparison")
 
 
 def send_activations(result: Result, query: RowsInRegionQuery) -> dict[str, Any] | Response:
     """The answer to `list_activations`."""
-    region, rows = parse_locus(query.region, result), compared_rows(query.features, result)
+    region, rows = (
+        parse_region(query.region, result.names, result.lengths),
+        compared_rows(query.features, result),
+    )
     values = activations(result, rows, region)
     head = region_json(region, result.names)
     if query.format == "json":

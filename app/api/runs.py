@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, BinaryIO
 
 from flask import Response, jsonify, request
 from sqlalchemy.orm import Session
 
+from annotations.allele_inputs import AlleleRequest
 from annotations.cards import Cards
 from annotations.errors import OptionError, UnknownNameError
 from annotations.options import RunOptions, names_of
@@ -19,7 +20,8 @@ from app.api import run_cache, services
 from app.api.uploads import RAW_TYPES, received
 from app.auth import owner
 from app.database import reading, transaction
-from app.models import TERMINAL_STATES, Run
+from app.estimates import estimate
+from app.models import TERMINAL_STATES, Computation, Run
 from app.openapi import RawModel, blueprint, responses
 from app.schemas import ContigList, NoQuery, PageQuery, RunList, RunPath, RunView, SubmitQuery
 
@@ -31,6 +33,9 @@ OPTION_READERS: dict[type, type] = {int: int, float: float}
 
 SHOWN_NAMES = ("title", "filename")
 """Fields of a submission that are kept to be shown."""
+
+COMPARED_NAMES = ("alleles", "flank")
+"""Fields of a submission that say what is compared."""
 
 RESULTS = {
     "features": "features",
@@ -89,6 +94,7 @@ def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[s
                 options=options,
                 owner=owner(),
                 settings=here.settings,
+                compare=compared_alleles(shown, upload.variants),
             )
         except UnknownNameError as error:
             # what is not found is not the address but an option
@@ -117,7 +123,7 @@ def read_options(
     Returns
     -------
     shown : dict
-        `title` and `filename`, where given.
+        `title`, `filename`, `alleles` and `flank`, where given.
     options : RunOptions
         The checked options; contigs are held out by name, so not yet among them.
     held_out : list of str
@@ -144,7 +150,7 @@ def read_options(
     for name, text in plain:
         if name in values or name in shown:
             raise OptionError(f"{name!r} is given twice")
-        if name in SHOWN_NAMES:
+        if name in (*SHOWN_NAMES, *COMPARED_NAMES):
             shown[name] = text
         else:
             values[name] = _option_value(name, text)
@@ -160,6 +166,27 @@ def read_options(
             )
         values["dictionary"] = choices[0]
     return shown, RunOptions.from_json(values), held_out
+
+
+def compared_alleles(shown: Mapping[str, str], variants: BinaryIO | None) -> AlleleRequest:
+    """What a submission compares.
+
+    Parameters
+    ----------
+    shown : mapping
+        As from `read_options`.
+    variants : binary file, optional
+        VCF.
+
+    Raises
+    ------
+    OptionError
+        If `flank` is no number.
+    """
+    flank = shown.get("flank")
+    if flank is not None and not (flank.isascii() and flank.isdigit() and len(flank) < 10):
+        raise OptionError(f"flank must be a whole number of bases, got {flank[:20]!r}")
+    return AlleleRequest(variants, shown.get("alleles"), None if flank is None else int(flank))
 
 
 def _contig_names(value: object) -> list[str]:
@@ -254,6 +281,9 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
     held_out = [run.contig_names[index] for index in run.options.get("held_out", ())]
     failed = state in {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
     error = {"code": computation.error_code, "message": computation.error_message}
+    expected = None
+    if state not in TERMINAL_STATES:
+        expected = estimate(session, computation, services().settings)
     return {
         "id": run.id,
         "title": run.title,
@@ -272,9 +302,19 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         "contigs": len(computation.lengths),
         "annotation_skipped": run.annotation_skipped,
         "error": error if failed else None,
+        "estimate": None if expected is None else expected._asdict(),
+        "notice": None if expected is None or expected.workers else no_worker(computation),
         "computation": computation.digest,
         "links": links,
     }
+
+
+def no_worker(computation: Computation) -> str:
+    """What is said of a run that nobody works on."""
+    return (
+        f"no worker that has the model of {computation.dictionary_id} is alive now; the run waits "
+        "until one is, and nothing is lost"
+    )
 
 
 def iso_time(seconds: float | None) -> str | None:

@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import IO, Final
 
 from flask import Response, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import wrap_file
 
 from annotations.errors import StorageError
-from annotations.tables import replacing
+from app.file_cache import HeldFile
 
 CHUNK: Final = 1 << 18
 """Bytes of a part that are in memory at once."""
-
-SUM_ENDING: Final = ".sha256"
-"""Ending of the small file that holds the SHA-256 of the one beside it."""
 
 
 class _Part:
@@ -48,7 +46,7 @@ class _Part:
         self._file.close()
 
 
-def send_path(path: Path, *, content_type: str, name: str, sha256: str | None = None) -> Response:
+def send_path(path: Path, *, content_type: str, name: str) -> Response:
     """Send a file, or the part of it that the request asks for.
 
     Parameters
@@ -59,19 +57,32 @@ def send_path(path: Path, *, content_type: str, name: str, sha256: str | None = 
         Sent as it is; nothing is guessed from the name.
     name : str
         What a program that saves the file should call it.
-    sha256 : str, optional
-        Of the content, where it is known.
     """
     try:
-        found = path.stat()
+        file = path.open("rb")
     except FileNotFoundError:
         raise StorageError(f"{path.name} is missing from the storage") from None
-    digest = sha256 or _sha256(path, found.st_mtime_ns, found.st_size)
-    answer = _head(content_type, name, digest, found.st_mtime)
-    _make_conditional(answer, found.st_size)
+    found = os.fstat(file.fileno())
+    return _send(file, content_type, name, _sha256(path, found.st_mtime_ns, found.st_size))
+
+
+def send_held(held: HeldFile, *, content_type: str, name: str) -> Response:
+    """Send a file of the cache, as `send_path` sends one; it is closed when all is sent."""
+    return _send(held.file, content_type, name, held.sha256)
+
+
+def _send(file: IO[bytes], content_type: str, name: str, sha256: str) -> Response:
+    """An open file as an answer, which closes it."""
+    found = os.fstat(file.fileno())
+    answer = _head(content_type, name, sha256, found.st_mtime)
+    try:
+        _make_conditional(answer, found.st_size)
+    except RequestedRangeNotSatisfiable:
+        file.close()
+        raise
     if request.method == "HEAD" or answer.status_code not in {200, 206}:
+        file.close()
         return answer
-    file = path.open("rb")
     if answer.status_code == 206:
         start, stop = answer.content_range.start or 0, answer.content_range.stop or 0
         answer.response = _Part(file, start, stop)
@@ -93,7 +104,11 @@ def send_text(text: str, *, content_type: str, name: str, modified: float) -> Re
     modified : float
         Seconds since 1970 UTC: when what it says became true.
     """
-    data = text.encode()
+    return send_data(text.encode(), content_type=content_type, name=name, modified=modified)
+
+
+def send_data(data: bytes, *, content_type: str, name: str, modified: float) -> Response:
+    """Send bytes that are made for each request; parameters as of `send_text`."""
     answer = _head(content_type, name, hashlib.sha256(data).hexdigest(), modified)
     _make_conditional(answer, len(data))
     if request.method == "HEAD" or answer.status_code not in {200, 206}:
@@ -102,27 +117,6 @@ def send_text(text: str, *, content_type: str, name: str, modified: float) -> Re
         data = data[answer.content_range.start : answer.content_range.stop]
     answer.set_data(data)
     return answer
-
-
-def stored_sha256(path: Path) -> str:
-    """SHA-256 of a file of the cache, kept beside it.
-
-    Parameters
-    ----------
-    path : Path
-        A file that is written once.
-    """
-    beside = path.with_name(path.name + SUM_ENDING)
-    try:
-        known = beside.read_text(encoding="ascii")
-    except FileNotFoundError:
-        known = ""
-    if len(known) == 64:
-        return known
-    digest = _digest(path)
-    with replacing(beside) as temporary:
-        temporary.write_text(digest, encoding="ascii")
-    return digest
 
 
 def _head(content_type: str, name: str, sha256: str, modified: float) -> Response:

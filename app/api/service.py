@@ -4,7 +4,7 @@ import os
 import shutil
 from typing import Any
 
-from flask import Response, current_app, jsonify, render_template, request
+from flask import Response, current_app, jsonify, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,7 +13,8 @@ from app.api import Services, services
 from app.database import check_schema, reading
 from app.dispatch import live_workers
 from app.errors import problem
-from app.openapi import blueprint, responses, spec
+from app.metrics import CONTENT_TYPE as METRICS_TYPE
+from app.openapi import blueprint, file_response, responses, spec
 from app.schemas import Health, JsonDocument, NoQuery, Readiness
 
 VERSION = "0.1.0"
@@ -95,11 +96,11 @@ def _database(here: Services) -> str | None:
 
 
 def _storage(here: Services) -> str | None:
-    """What is wrong with the folders."""
-    for folder in (here.settings.storage_dir, here.settings.upload_dir, here.settings.cache_dir):
+    """What is wrong with the folders, or with the storage."""
+    for folder in (here.settings.upload_dir, here.settings.cache_dir):
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"the folder {folder.name} of the data folder cannot be written"
-    return None
+    return here.storage.problem()
 
 
 def _disk(here: Services) -> str | None:
@@ -110,14 +111,16 @@ def _disk(here: Services) -> str | None:
     return None
 
 
+@api.get(
+    "/metrics",
+    responses=responses({200: file_response(METRICS_TYPE, "Prometheus' text format.")}),
+)
+def metrics(query: NoQuery) -> Response:
+    """What a monitor asks: runs, shards, the age of the queue, workers, requests."""
+    return Response(services().metrics.text(), content_type=METRICS_TYPE)
+
+
 @api.get("/openapi.json", responses=responses({200: JsonDocument}))
 def openapi_json(query: NoQuery) -> Response:
     """The interface as an OpenAPI 3.1 document."""
     return jsonify(spec(current_app._get_current_object()))  # type: ignore[attr-defined]
-
-
-@api.get("/docs", doc_ui=False)
-def docs(query: NoQuery) -> str:
-    """The same document as a page for people, without a request to anywhere else."""
-    document = spec(current_app._get_current_object())  # type: ignore[attr-defined]
-    return render_template("docs.html", document=document)

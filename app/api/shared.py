@@ -4,7 +4,6 @@ A link shows the track files of one run, read-only, and nothing else. Browsers o
 page may read them: the token in the address is what they have to know.
 """
 
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,38 +11,18 @@ from flask import Response, jsonify, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app import share_links
-from app.api import open_result, services
+from app.api import services
+from app.api.descriptions import hub_of, links_of, root
+from app.api.reach import by_token, own_run
 from app.api.runs import iso_time
-from app.api.tracks import (
-    DESCRIPTIONS,
-    FILE_PROBLEMS,
-    PEAKS_DECLARED,
-    Reach,
-    hub_of,
-    links_of,
-    own_run,
-    root,
-    send_description,
-    send_file_of,
-    send_peaks,
-    send_row_peaks,
-    send_signal,
-    title_of,
-    view_name,
-)
+from app.api.tracks import add_routes
 from app.auth import owner
 from app.database import reading, transaction
 from app.models import ShareLink
-from app.openapi import blueprint, file_response, responses
+from app.openapi import blueprint, responses
 from app.runs import get_run
 from app.schemas import NoQuery, RunPath
-from app.share_links import shared_run
-from app.track_files import BINARY, FILES
 from app.track_schemas import (
-    HubQuery,
-    PeaksQuery,
-    RowSignalQuery,
-    RowStrandQuery,
     SharedFeaturePath,
     ShareLinkCreated,
     ShareLinkList,
@@ -80,20 +59,6 @@ def with_cors(answer: WerkzeugResponse) -> WerkzeugResponse:
         # a public page, such as JBrowse's, that reads a server of this network
         answer.headers["Access-Control-Allow-Private-Network"] = "true"
     return answer
-
-
-def by_token(token: str) -> Reach:
-    """The run that a token shows.
-
-    Raises
-    ------
-    UnknownNameError
-        If the token is unknown or its link was revoked.
-    """
-    with reading(services().engine) as session:
-        run = shared_run(session, token)
-    opened = partial(open_result, run.id, run.owner)
-    return Reach(run.id, title_of(run), f"/s/{token}/", True, opened)
 
 
 @api.post(
@@ -141,49 +106,4 @@ def link_view(link: ShareLink) -> dict[str, Any]:
     return {"id": link.id, "title": link.title, "created_at": iso_time(link.created_at)}
 
 
-def _add_file(name: str) -> None:
-    def view(path: SharePath, query: NoQuery) -> Response:
-        return send_file_of(by_token(path.token), name)
-
-    view.__name__, view.__doc__ = f"shared_{view_name(name)}", FILES[name].what
-    declared = file_response(FILES[name].content_type, FILES[name].what)
-    api.get(f"/s/<token>/{name}", responses=responses({200: declared}, *FILE_PROBLEMS))(view)
-
-
-def _add_description(name: str) -> None:
-    def view(path: SharePath, query: HubQuery) -> Response:
-        return send_description(by_token(path.token), name, query)
-
-    view.__name__, view.__doc__ = f"shared_{view_name(name)}", DESCRIPTIONS[name].what
-    declared = file_response(DESCRIPTIONS[name].content_type, DESCRIPTIONS[name].what)
-    api.get(f"/s/<token>/{name}", responses=responses({200: declared}, *FILE_PROBLEMS))(view)
-
-
-for _name in FILES:
-    _add_file(_name)
-for _name in DESCRIPTIONS:
-    _add_description(_name)
-
-
-@api.get("/s/<token>/peaks.bb", responses=responses({200: PEAKS_DECLARED}, *FILE_PROBLEMS))
-def shared_peaks_bb(path: SharePath, query: PeaksQuery) -> Response:
-    """Top peaks of all features, or of named feature rows, as bigBed."""
-    return send_peaks(by_token(path.token), query.features)
-
-
-@api.get(
-    "/s/<token>/features/<feature>/peaks.bb",
-    responses=responses({200: PEAKS_DECLARED}, *FILE_PROBLEMS),
-)
-def shared_feature_peaks_bb(path: SharedFeaturePath, query: RowStrandQuery) -> Response:
-    """Top peaks of one feature row as bigBed."""
-    return send_row_peaks(by_token(path.token), path.feature, query.strand)
-
-
-@api.get(
-    "/s/<token>/features/<feature>/signal.bw",
-    responses=responses({200: file_response(BINARY, "bigWig.")}, *FILE_PROBLEMS),
-)
-def shared_feature_signal(path: SharedFeaturePath, query: RowSignalQuery) -> Response:
-    """Activation of one feature row at every base as bigWig."""
-    return send_signal(by_token(path.token), path.feature, query.strand)
+add_routes(api, "/s/<token>/", SharePath, SharedFeaturePath, lambda path: by_token(path.token))

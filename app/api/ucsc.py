@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pyBigWig
@@ -22,10 +21,14 @@ from annotations.gene_track import AUTOSQL as GENES_SQL
 from annotations.peak_track import AUTOSQL as PEAKS_SQL
 from annotations.sequence_files import places, read_bases
 from app import track_files
-from app.api.shared import by_token, with_cors
-from app.api.tracks import Reach, hub_of, made, made_row_peaks, made_signal
+from app.api.descriptions import hub_of
+from app.api.reach import Reach, by_token
+from app.api.shared import with_cors
+from app.api.tracks import made_row
 from app.catalog import Result
+from app.file_cache import HeldFile
 from app.openapi import blueprint, responses
+from app.run_hub import genome_name, track_row
 from app.track_files import FILES
 from app.track_schemas import (
     SharePath,
@@ -78,7 +81,7 @@ def shared_list_tracks(path: SharePath, query: UcscQuery) -> Response:
         track.name: {
             "shortLabel": track.short_label,
             "longLabel": track.long_label,
-            "type": "bigWig" if track.kind == "signal" else f"bigBed {track.fields} +",
+            "type": "bigWig" if track.is_bigwig else f"bigBed {track.fields} +",
             "group": track.kind,
             "bigDataUrl": reach.base + track.url,
         }
@@ -94,7 +97,7 @@ def shared_list_chromosomes(path: SharePath, query: UcscTrackQuery) -> Response:
     _check_genome(reach, query.genome)
     result = reach.open()
     if query.track not in {None, "peaks", "genes"}:
-        track_files.track_row(str(query.track), result.n_features)
+        track_row(str(query.track), result.n_features)
     chromosomes = dict(zip(result.names, result.lengths, strict=True))
     said = {"genome": query.genome, "chromCount": len(chromosomes), "chromosomes": chromosomes}
     if query.track is not None:
@@ -108,12 +111,12 @@ def shared_get_track(path: SharePath, query: UcscDataQuery) -> Response:
     reach = by_token(path.token)
     _check_genome(reach, query.genome)
     result = reach.open()
-    path_of, sql = _track_file(reach, query.track, result)
     spans = _spans(result, query.chrom, query.start, query.end)
     limit = MAX_ITEMS if query.maxItemsOutput == -1 else query.maxItemsOutput
     found: dict[str, list[dict[str, Any]]] = {}
     count, cut = 0, False
-    with pyBigWig.open(str(path_of)) as track:
+    held, sql = _track_file(reach, query.track, result)
+    with held.file, pyBigWig.open(str(held.path)) as track:
         for name, start, end in spans:
             for item in _items(track, sql, name, start, end):
                 if count == limit:
@@ -158,19 +161,18 @@ def shared_get_sequence(path: SharePath, query: UcscSequenceQuery) -> Response:
 
 
 def _check_genome(reach: Reach, name: str) -> None:
-    own = track_files.genome_name(reach.key)
+    own = genome_name(reach.key)
     if name != own:
         raise UnknownNameError(f"this link shows genome {own}, not {name[:40]!r}")
 
 
-def _track_file(reach: Reach, name: str, result: Result) -> tuple[Path, str | None]:
-    """The file of a track, and the autoSql of its fields; None for a signal."""
+def _track_file(reach: Reach, name: str, result: Result) -> tuple[HeldFile, str | None]:
+    """The file of a track, and the autoSql of its fields; None for a bigWig."""
     if name in {"peaks", "genes"}:
-        return made(reach, f"{name}.bb", MADE[name]), SQL[name]
-    row, is_peaks = track_files.track_row(name, result.n_features)
-    if is_peaks:
-        return made_row_peaks(reach, row)[1], SQL["peaks"]
-    return made_signal(reach, row)[1], None
+        return reach.made(f"{name}.bb", MADE[name]), SQL[name]
+    row, kind = track_row(name, result.n_features)
+    file = {"signal": "signal.bw", "heights": "peaks.bw", "peaks": "peaks.bb"}[kind]
+    return made_row(reach, row, file)[1], SQL.get(kind)
 
 
 def _spans(

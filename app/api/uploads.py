@@ -32,7 +32,7 @@ RAW_TYPES = (
 """Content types of a raw body; what it holds is told from its content."""
 
 FORM_TYPE = "multipart/form-data"
-FORM_FILES = ("file", "genes", "motifs_file")
+FORM_FILES = ("file", "genes", "motifs_file", "variants")
 FORM_OVERHEAD = 1_000_000
 """Bytes that the fields and borders of a form may take besides its files."""
 
@@ -71,6 +71,8 @@ class Upload(NamedTuple):
     motifs_filename: str | None
     fields: dict[str, str]
     """Fields of the form; empty for a raw body."""
+    variants: BinaryIO | None = None
+    """VCF of the sequences."""
 
 
 @contextmanager
@@ -80,8 +82,8 @@ def received(request: Request, settings: Settings) -> Iterator[Upload]:
     Parameters
     ----------
     request : Request
-        A form with the files `file` and perhaps `genes` and `motifs_file`, or the sequences as
-        they are.
+        A form with the files `file` and perhaps `genes`, `motifs_file` and `variants`, or the
+        sequences as they are.
     settings : Settings
         The largest upload, and where it waits.
 
@@ -239,6 +241,7 @@ def _form(request: Request, settings: Settings) -> Upload:
         streams.get("motifs_file"),
         names.get("motifs_file"),
         fields,
+        streams.get("variants"),
     )
 
 

@@ -21,16 +21,13 @@ PAGE_HEADERS: Final = {
 }
 """Headers of every page: nothing is loaded from elsewhere, and no script stands in a page."""
 
-DOCS: Final = "service.docs"
-"""The page of the REST interface, which is in `app.api`."""
-
 MARK: Final = "X-Saetrack-Page"
 """Marks the page of a problem inside this process; it is never sent."""
 
 
 def protect(answer: WerkzeugResponse) -> WerkzeugResponse:
     """Put the headers of a page in the place of those of data, where an answer is a page."""
-    ours = request.blueprint == "web" or request.endpoint == DOCS or MARK in answer.headers
+    ours = request.blueprint == "web" or MARK in answer.headers
     answer.headers.pop(MARK, "")
     if answer.mimetype == "text/html" and ours:
         answer.headers.update(PAGE_HEADERS)

@@ -16,18 +16,19 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from annotations.errors import OptionError, UnknownNameError
 from app import catalog, runs
 from app.api import open_result, services
+from app.api.descriptions import hub_of, links_of
+from app.api.reach import own_run
 from app.api.runs import delete_run as delete_run_and_files
 from app.api.runs import run_view
 from app.api.shared import create_share_link, list_share_links, revoke_share_link
-from app.api.tracks import hub_of, links_of, own_run
 from app.auth import owner
 from app.catalog import Result
 from app.database import reading, transaction
 from app.errors import problem
+from app.feature_rows import FeatureRow
 from app.models import TERMINAL_STATES
 from app.schemas import NoQuery, RunPath
 from app.selection import Choice, json_rows
-from app.track_files import FeatureRow
 from app.track_schemas import ShareLinkPath, ShareQuery
 from app.web.submit_pages import speed_of, web
 from app.web.tracks import browser_config, chosen_features

@@ -74,11 +74,18 @@ def _everywhere() -> dict[str, Any]:
 PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     "runs_page": frozenset({"page_token"}),
     "run_page": frozenset({"features", "locus", "sort", "search", "all", "page"}),
-    "tfs_page": frozenset({"q", "run", "dictionary"}),
-    "tf_page": frozenset({"run", "dictionary", "max_q", "sort", "evidence", "group_by", "page"}),
+    "tfs_page": frozenset({"q", "run", "dictionary", "list"}),
+    "tf_page": frozenset({"run", "dictionary", "max_q", "sort", "evidence", "group_by", "page", "list"}),
     "features_page": frozenset({"dictionary", "feature"}),
-    "random_feature": frozenset({"run"}),
-    "feature_page": frozenset({"run"}),
+    "random_feature": frozenset({"run", "list"}),
+    "feature_page": frozenset({"run", "list"}),
+    "compare_page": frozenset({"features", "region", "scale", "over", "add"}),
+    "shared_compare_page": frozenset({"features", "region", "scale", "over", "add"}),
+    "shared_comparison": frozenset({"features", "region", "over"}),
+    "lists_page": frozenset({"dictionary", "features", "name", "notes", "run", "add"}),
+    "search_page": frozenset(
+        {"run", "feature", "strand", "start", "end", "share", "density", "sort", "page"}
+    ),
 }
 """Parameters of the pages, by the name of the view; a page not named here has none."""
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from annotations.errors import OptionError
 from annotations.types import STRAND_SIGNS
 from app.catalog import Result
-from app.track_files import SIGNAL_COLORS, FeatureRow, chosen_rows, parse_rows
+from app.feature_rows import SIGNAL_COLORS, FeatureRow, chosen_rows, parse_rows
 
 SHOWN: Final = 4
 """Features that are drawn where none are chosen."""

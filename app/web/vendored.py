@@ -37,7 +37,9 @@ def classic_igv() -> str:
     try:
         module = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}; install saetrack again") from error
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}; install saetrack again"
+        ) from error
     found = _EXPORT.search(module)
     if found is None:
         raise StorageError(f"{path} does not end as igv.js does; install saetrack again")

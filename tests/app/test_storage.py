@@ -27,8 +27,6 @@ def test_a_file_is_stored_and_read(storage: LocalStorage, source: Path) -> None:
     file = storage.put_file("a/b/c.txt", source)
     assert file == StoredFile("a/b/c.txt", 7, CONTENT)
     assert storage.exists("a/b/c.txt")
-    with storage.open("a/b/c.txt") as reader:
-        assert reader.read() == b"content"
     assert storage.local_path(file).read_bytes() == b"content"
     verify(storage.local_path(file), file)
     assert list(storage.list("a")) == ["a/b/c.txt"]
@@ -63,15 +61,13 @@ def test_cut_altered_and_missing_files_are_noticed(storage: LocalStorage, source
     path = storage.path("k")
     path.write_bytes(b"CONTENT")
     with pytest.raises(StorageError, match="altered"):
-        verify(storage.local_path(file), file)
+        storage.local_path(file)
     path.write_bytes(b"cut")
     with pytest.raises(StorageError, match="has 3 bytes and should have 7"):
         storage.local_path(file)
     path.unlink()
     with pytest.raises(StorageError, match="missing"):
         storage.local_path(file)
-    with pytest.raises(StorageError, match="missing"):
-        storage.open("k")
 
 
 def test_a_folder_is_deleted_with_all_in_it(storage: LocalStorage, source: Path) -> None:

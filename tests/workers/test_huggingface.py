@@ -174,13 +174,13 @@ def test_a_track_is_the_spread_of_its_tokens_base_by_base(place, tmp_path, kind)
             out=tmp_path / "out",
             strands="forward",
             dictionary=f"tiny-{kind}-32",
-            signal=tuple(most),
+            signal=tuple(map(str, most)),
             top=0,
             models=(place / "models",),
         )
     )
     for feature in most:
-        (path,) = (tmp_path / "out" / "signal").glob(f"f{feature}.*.bw")
+        path = tmp_path / "out" / "features" / str(feature) / "signal.bw"
         track = pyBigWig.open(str(path))
         found = np.nan_to_num(track.values("r", 0, len(text), numpy=True))
         track.close()

@@ -22,13 +22,11 @@ from app.models import Shard
 from tests.workers.factories import make_tiny_models
 from tests.workers.test_pipeline import random_sequence
 from workers.celery_app import run_worker, stopping
+from workers.children import Child, backoff, stop_children
 from workers.serve import (
-    Child,
     address,
-    backoff,
     child_environment,
     free_port,
-    stop_children,
     web_command,
     where_it_is,
     worker_command,
@@ -111,7 +109,7 @@ def test_children_stop_when_asked(monkeypatch):
 
 
 def test_a_child_that_does_not_listen_is_killed(monkeypatch, tmp_path):
-    monkeypatch.setattr("workers.serve.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("workers.children.STOP_SECONDS", 0.2)
     ready = tmp_path / "ready"
     code = (
         "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "

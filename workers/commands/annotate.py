@@ -54,17 +54,16 @@ import click
 )
 @click.option(
     "--signal",
-    metavar="FEATURE",
+    metavar="N[+|-]",
     multiple=True,
-    type=click.IntRange(0),
-    help="Also write the signal of this feature; may be given several times.",
+    help="Also write the tracks of this feature, such as 374- or 374; may be given several times.",
 )
 @click.option(
     "--top",
     type=click.IntRange(0, 1000),
     default=10,
     show_default=True,
-    help="Write the signal of so many of the most telling features.",
+    help="Write the tracks of so many of the most telling features, each on its strand.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(1, 512), help="CPU threads of the model.")
@@ -81,7 +80,7 @@ def annotate(
     strands: str,
     dictionary: str | None,
     release: str | None,
-    signal: tuple[int, ...],
+    signal: tuple[str, ...],
     top: int,
     device: str,
     threads: int | None,
@@ -92,9 +91,10 @@ def annotate(
     """Find where each feature fires on SEQ, and what stands there.
 
     SEQ is FASTA or GenBank, plain, gzip or bgzip, with one or more records; or the name of a
-    genome of `saetrack genomes`, which brings its genes. The folder gets features.tsv, peaks.bed,
-    matches.tsv, concepts.tsv, signal/*.bw for a genome browser, the same tables as Parquet, all
-    activations, and provenance.json.
+    genome of `saetrack genomes`, which brings its genes. The folder gets index.html, a page that
+    shows the tracks in any web browser without a server; hub.txt, session.xml and jbrowse.json for
+    UCSC, IGV and JBrowse 2; features.tsv, peaks.bed, matches.tsv, concepts.tsv, the same as
+    Parquet, all activations, and provenance.json.
 
     \b
     Example:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,9 @@ TOP_ROWS = 10
 """Features in a printed summary."""
 
 BAR_WIDTH = 30
+
+PAGE = "index.html"
+"""The file of a result folder that shows it."""
 
 
 class Bar:
@@ -88,6 +92,8 @@ def print_summary(summary: "Summary", *, as_json: bool) -> None:
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in summary.seconds.items())
     click.echo(f"{parts}; peak memory {summary.peak_memory_bytes / 1e6:,.0f} MB")
     click.echo(f"files in {summary.out}: {', '.join(_short(summary.files))}")
+    if PAGE in summary.files:
+        click.echo(f"look at it: open {summary.out / PAGE} in a web browser")
     if motifs is not None:
         click.echo(f"next: saetrack query {summary.out} --tf NAME")
 
@@ -167,7 +173,7 @@ def _row(row: dict[str, Any]) -> list[str]:
 
 
 def _short(files: list[str]) -> list[str]:
-    """File names, those of one folder as a pattern."""
-    tracks = [name for name in files if "/" in name]
+    """File names, folders with the number of their files."""
     plain = [name for name in files if "/" not in name]
-    return [*plain, f"{tracks[0].split('/')[0]}/*.bw ({len(tracks)})"] if tracks else plain
+    folders = Counter(name.split("/")[0] for name in files if "/" in name)
+    return [*plain, *(f"{name}/ ({number})" for name, number in folders.items())]

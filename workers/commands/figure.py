@@ -1,0 +1,144 @@
+"""`saetrack figure`: a region of a result as a figure for papers."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+DPI = 300
+"""Of a PNG without `--dpi`."""
+
+SHOWN = 4
+"""Feature rows where none are named."""
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--region", required=True, help="Such as chrI:201000-203000; 1-based.")
+@click.option("--features", help="Such as 374-,153+; by default the four most telling.")
+@click.option("--motifs", help="TFs or matrices whose places are drawn; needs --sequences.")
+@click.option("--genes", type=FILE, help="GFF3, GTF, GenBank or BED; drawn below.")
+@click.option("--sequences", type=FILE, help="The annotated sequences: bases and motifs.")
+@click.option("--width", default="180mm", show_default=True, help="In mm or px.")
+@click.option(
+    "--row-height", type=click.FloatRange(24, 200), default=44, show_default=True, help="In px."
+)
+@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True)
+@click.option(
+    "--scale",
+    type=click.Choice(["own", "shared"]),
+    default="own",
+    show_default=True,
+    help="Whether each feature reaches to its own largest value, or all to one.",
+)
+@click.option("--dpi", type=click.IntRange(72, 600), help=f"Of a PNG; {DPI} by default.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="x.svg or x.png."
+)
+def figure(
+    folder: Path,
+    region: str,
+    features: str | None,
+    motifs: str | None,
+    genes: Path | None,
+    sequences: Path | None,
+    width: str,
+    row_height: float,
+    theme: str,
+    scale: str,
+    dpi: int | None,
+    out: Path,
+) -> None:
+    """Draw features of the result in DIR over a region, as SVG or PNG.
+
+    \b
+    Example:
+      saetrack figure chrI --region chrI:60001-75000 --features 374-,153+ \\
+          --genes chrI.gff3 --out figure.svg
+    """
+    from annotations.errors import OptionError
+    from annotations.tables import replacing
+    from app.feature_rows import chosen_rows, parse_rows
+    from app.figure_data import parse_region, region_data
+    from app.figure_schemas import px_of
+    from app.figures import Style, figure_png, figure_svg
+    from workers.answers import open_result
+
+    if out.suffix not in {".svg", ".png"}:
+        raise OptionError(f"--out {out}: a figure is .svg or .png")
+    if dpi is not None and out.suffix == ".svg":
+        raise OptionError("--dpi is of a PNG; an SVG has no dots")
+    if not out.absolute().parent.is_dir():
+        raise OptionError(f"--out {out}: there is no folder {out.absolute().parent}")
+    result = open_result(folder)
+    style = Style(
+        width=px_of(width),
+        row_height=row_height,
+        theme="dark" if theme == "dark" else "light",
+        scale="shared" if scale == "shared" else "own",
+    )
+    span = parse_region(region, result.names, result.lengths)
+    rows = (
+        chosen_rows(result, features=None, tf=None, limit=SHOWN)
+        if features is None
+        else parse_rows(features, result.n_features)
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        given = {
+            "genes": _genes(genes, folder, Path(scratch)),
+            "sequences": _sequences(sequences, folder, Path(scratch)),
+        }
+        known = {name: path for name, path in given.items() if path is not None}
+        shown = region_data(replace(result, **known), span, rows, motifs=motifs)
+    data = (
+        figure_svg(shown, style).encode()
+        if out.suffix == ".svg"
+        else figure_png(shown, style, dpi=dpi or DPI)
+    )
+    with replacing(out) as temporary:
+        temporary.write_bytes(data)
+    click.echo(f"{out}: {shown.locus}, features {', '.join(row.text for row in rows)}")
+
+
+def _genes(path: Path | None, folder: Path, scratch: Path) -> Path | None:
+    """The genes of a file as the stored table of them."""
+    if path is None:
+        return None
+    import pyarrow.parquet as pq
+
+    from annotations.genes import read_genes
+    from workers.export import read_contigs
+
+    contigs = read_contigs(folder / "contigs.parquet")
+    made = scratch / "genes.parquet"
+    pq.write_table(read_genes(path, contigs, filename=path.name), made)
+    return made
+
+
+def _sequences(path: Path | None, folder: Path, scratch: Path) -> Path | None:
+    """The sequences of a file as the normalised ones, if the result is of these.
+
+    Raises
+    ------
+    FormatError
+        If it is not.
+    """
+    if path is None:
+        return None
+    from annotations.errors import FormatError
+    from annotations.sequences import contigs, read_sequences, write_fasta
+    from workers.export import read_contigs
+
+    records, _ = read_sequences(path)
+    wanted = [contig.digest for contig in read_contigs(folder / "contigs.parquet")]
+    if [contig.digest for contig in contigs(records)] != wanted:
+        raise FormatError(
+            f"--sequences {path} holds other sequences than the result in {folder}; give the file "
+            "that was annotated"
+        )
+    made = scratch / "sequences.fa"
+    write_fasta(records, made, names=[str(at) for at in range(len(records))])
+    return made

@@ -1,0 +1,53 @@
+"""`saetrack gc`: delete stored files that nothing points to."""
+
+from pathlib import Path
+
+import click
+
+from app.leftovers import GRACE_SECONDS
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the service.  [default: saetrack-data]",
+)
+@click.option(
+    "--older-than",
+    type=click.FloatRange(0.0),
+    default=GRACE_SECONDS / 3600,
+    show_default=True,
+    help="Hours since a file was written; it must be longer than a merge takes.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+def gc(data_dir: Path | None, older_than: float, dry_run: bool) -> int:
+    """Delete stored files that nothing points to; servers and workers may go on.
+
+    A process that is killed between storing a file and saying so in the database leaves the
+    file behind. Nothing else ever does.
+
+    \b
+    Example:
+      saetrack gc --dry-run
+    """
+    from app.database import check_schema, make_engine
+    from app.leftovers import find_leftovers
+    from app.storage import open_storage
+    from workers.commands.places import settings_from_environment
+
+    settings = settings_from_environment(data_dir=data_dir)
+    engine = make_engine(settings)
+    try:
+        check_schema(engine)
+        storage = open_storage(settings)
+        keys = find_leftovers(engine, storage, older_than=older_than * 3600)
+        if not dry_run:
+            storage.delete(keys)
+    finally:
+        engine.dispose()
+    for key in keys:
+        click.echo(key)
+    what = "would be deleted" if dry_run else "deleted"
+    click.echo(f"{len(keys)} files that nothing points to {what}", err=True)
+    return 0
