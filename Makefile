@@ -58,6 +58,7 @@ test: bedtools lint ## lint, types, import contracts and the suite
 
 test-slow: bedtools $(VENV)-sae-lens/.installed ## the tests marked slow, sae-lens's reading of our weights among them
 	$(VENV)-sae-lens/bin/python -m pytest -m slow --timeout 1800 tests/workers/test_sae_lens.py
+	@bash scripts/install_node_readers.sh $(VENV)
 	$(BIN)/pytest -m slow --timeout 1800 --ignore tests/workers/test_sae_lens.py $(PYTEST_ARGS)
 
 # sae-lens brings some ninety packages, so it has an environment of its own.

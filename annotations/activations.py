@@ -105,7 +105,11 @@ def write_stretches(table: pa.Table, path: Path) -> None:
 
 
 def merge_stretches(
-    paths: Sequence[Path], out: Path, *, bases_per_block: int = BASES_PER_BLOCK
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    bases_per_block: int = BASES_PER_BLOCK,
+    on_part: Callable[[float], None] = lambda part: None,
 ) -> None:
     """Merge the stretches of shards into one file, the same however the shards were cut.
 
@@ -122,6 +126,8 @@ def merge_stretches(
     bases_per_block : int
         Active bases to merge at once; at least 1. The row groups of `out` depend on it, the
         rows do not, and nothing depends on the shards.
+    on_part : callable
+        Told the part of the features that is done, 0 to 1, after each block; may raise to stop.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """What two alleles of a sequence change in the features: per base and per feature row.
 
     activations of all records + Alleles --allele_effects--> EFFECTS_SCHEMA
-    of one feature row                   --lifted--> activations at reference coordinates
-                                         --difference_runs--> alternative minus reference
+    of one feature row, a pair           --values_of_pair--> both alleles at reference coordinates
 
 Differences are alternative minus reference, in coordinates of the reference record; the rule for
 inserted and deleted bases is that of `annotations.allele_maps`. Sums and maxima are over the bases
@@ -26,9 +25,9 @@ from annotations.alleles import AllelePair, Alleles
 from annotations.errors import CoordinateError
 from annotations.stretches import from_stretches
 from annotations.tables import column
-from annotations.tracks import Runs
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
 
 EFFECTS_SCHEMA: Final = pa.schema(
     [
@@ -90,42 +89,8 @@ def allele_effects(path: Path, alleles: Alleles) -> pa.Table:
     return found.set_column(at, EFFECTS_SCHEMA.field(at), pa.array(rank.astype(np.int32)))
 
 
-def lifted(active: Activations, alleles: Alleles) -> Activations:
-    """The activations of alternative records at coordinates of their reference records.
-
-    Parameters
-    ----------
-    active : Activations
-        Of any records and feature rows.
-    alleles : Alleles
-        The pairs.
-
-    Returns
-    -------
-    activations : Activations
-        Those of alternatives alone, on the contigs of their references. Where several bases come
-        to stand on one, only the largest is kept.
-    """
-    parts = [concatenate([])]
-    for pair in alleles.pairs:
-        own = select(active, active.contig == pair.alternative)
-        parts.append(
-            own._replace(
-                contig=np.full(len(own.value), pair.reference, dtype=np.uint32),
-                position=_lifted(own.position, pair),
-            )
-        )
-    moved = concatenate(parts)
-    keys = (-moved.value, moved.position, moved.contig, moved.strand < 0, moved.feature)
-    moved = select(moved, np.lexsort(keys))
-    places = np.stack([moved.feature, moved.strand, moved.contig, moved.position]).astype(np.int64)
-    new = np.ones(len(moved.value), dtype=bool)
-    new[1:] = (places[:, 1:] != places[:, :-1]).any(axis=0)
-    return select(moved, new)
-
-
-def difference_runs(active: Activations, pair: AllelePair) -> Runs:
-    """Alternative minus reference at every base of the reference record, as runs of equal value.
+def values_of_pair(active: Activations, pair: AllelePair) -> Floats:
+    """Activations of both alleles at every base of the reference record.
 
     Parameters
     ----------
@@ -136,17 +101,21 @@ def difference_runs(active: Activations, pair: AllelePair) -> Runs:
 
     Returns
     -------
-    runs : Runs
-        They tile the reference record; 0 where the alleles agree, never NaN.
+    values : ndarray of float32, shape (2, bases of the reference record)
+        Reference, alternative; 0 where silent.
+
+    Raises
+    ------
+    CoordinateError
+        If an activation lies outside its allele.
     """
     values = np.zeros((2, pair.map.reference_length), dtype=np.float32)
     for side, contig in enumerate((pair.reference, pair.alternative)):
         own = select(active, active.contig == contig)
-        place = _lifted(own.position, pair) if side else own.position
-        np.maximum.at(values[side], place, own.value)
-    difference = values[1] - values[0]
-    first = np.flatnonzero(np.diff(difference, prepend=np.float32(np.inf)))
-    return Runs(first, np.append(first[1:], len(difference)), difference[first])
+        np.maximum.at(
+            values[side], _lifted(own.position, pair) if side else own.position, own.value
+        )
+    return values
 
 
 def whole_features(groups: Iterable[pa.Table]) -> Iterator[Activations]:

@@ -1,44 +1,50 @@
 """Tracks of two alleles of a sequence, both at coordinates of the reference records.
 
-    stretches of one feature --write_alternative--> .bw   signal of the alternatives, moved
-                             --write_difference--> .bw    alternative minus reference
+    stretches of one feature --write_allele_track--> .bw
+        "alternative": signal of the alternative alleles; "difference": alternative less reference
 
-The files describe the reference records of the pairs alone, each from its first base to its last:
-where nothing differs the difference is an explicit 0. The rule for inserted and deleted bases is
-that of `annotations.allele_maps`.
+The files hold a value for every base of the reference records of the pairs: where nothing differs
+the difference is an explicit 0. They know the names of the other records, and nothing of their
+bases. The rule for inserted and deleted bases is that of `annotations.allele_maps`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from annotations.active_bases import Activations, select
-from annotations.allele_effects import difference_runs, lifted
-from annotations.alleles import Alleles
+from annotations.allele_effects import values_of_pair
+from annotations.alleles import AllelePair, Alleles
 from annotations.bbi import Stretches
 from annotations.bigwig import write_runs
-from annotations.stretches import from_stretches, to_stretches
-from annotations.tracks import SignalStrand, write_bigwig
+from annotations.stretches import from_stretches
+from annotations.tracks import SignalStrand
 from annotations.types import STRAND_SIGNS
 
+AlleleTrack = Literal["alternative", "difference"]
+"""What a track shows."""
 
-def write_alternative(
+
+def write_allele_track(
     path: Path,
     stretches: pa.Table,
     alleles: Alleles,
     names: Sequence[str],
     lengths: Sequence[int],
     *,
+    track: AlleleTrack,
     strand: SignalStrand = "either",
 ) -> None:
-    """Write the signal of the alternative alleles at coordinates of the reference alleles.
+    """Write a track of the alternative alleles as bigWig, whole or not at all.
 
     Parameters
     ----------
     path : Path
-        Made or replaced, whole or not at all; its folder exists.
+        Made or replaced; its folder exists.
     stretches : Table of ACTIVATIONS_SCHEMA
         Of one feature, on all records.
     alleles : Alleles
@@ -47,56 +53,33 @@ def write_alternative(
         Names of all records, in order.
     lengths : sequence of int
         Bases in each of them.
+    track : {"alternative", "difference"}
+        What it shows.
     strand : {"+", "-", "either"}
-        "either" is the larger of the two at each base.
-
-    Raises
-    ------
-    CoordinateError, FormatError, LimitError, StorageError
-        As `annotations.tracks.write_bigwig`.
-    """
-    moved = to_stretches(lifted(from_stretches(stretches), alleles))
-    references = sorted({pair.reference for pair in alleles.pairs})
-    write_bigwig(path, moved, names, lengths, contigs=references, strand=strand)
-
-
-def write_difference(
-    path: Path,
-    stretches: pa.Table,
-    alleles: Alleles,
-    names: Sequence[str],
-    lengths: Sequence[int],
-    *,
-    strand: SignalStrand = "either",
-) -> None:
-    """Write alternative minus reference at every base of the reference alleles.
-
-    Parameters
-    ----------
-    path, stretches, alleles, names, lengths
-        As `write_alternative` takes them.
-    strand : {"+", "-", "either"}
-        "either" compares the larger of the two strands of each allele.
+        "either" is the larger of the two at each base of each allele.
 
     Raises
     ------
     CoordinateError
         If a stretch lies outside its record.
     """
-    active = _on_strand(from_stretches(stretches), strand)
+    active = from_stretches(stretches)
+    if strand != "either":
+        active = select(active, active.strand == STRAND_SIGNS[strand])
     pairs = sorted(alleles.pairs, key=lambda pair: pair.reference)
-    runs = [difference_runs(active, pair) for pair in pairs]
-    contig = np.repeat(np.arange(len(runs)), [len(found.start) for found in runs])
-    start, end, value = (np.concatenate(columns) for columns in zip(*runs, strict=True))
-    write_runs(
-        path,
-        Stretches(contig, start, end, value),
-        [names[pair.reference] for pair in pairs],
-        [lengths[pair.reference] for pair in pairs],
-    )
+    parts = [_runs(_shown(active, pair, track), pair.reference) for pair in pairs]
+    columns = zip(*parts, strict=True)
+    write_runs(path, Stretches(*(np.concatenate(part) for part in columns)), names, lengths)
 
 
-def _on_strand(active: Activations, strand: SignalStrand) -> Activations:
-    if strand == "either":
-        return active
-    return select(active, active.strand == STRAND_SIGNS[strand])
+def _shown(active: Activations, pair: AllelePair, track: AlleleTrack) -> NDArray[np.float32]:
+    values = values_of_pair(active, pair)
+    shown: NDArray[np.float32] = values[1] if track == "alternative" else values[1] - values[0]
+    return shown
+
+
+def _runs(values: NDArray[np.float32], contig: int) -> Stretches:
+    """Runs of equal value that tile a record."""
+    first = np.flatnonzero(np.diff(values, prepend=np.float32(np.inf)))
+    past = np.append(first[1:], len(values))
+    return Stretches(np.full(len(first), contig), first, past, values[first])

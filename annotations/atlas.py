@@ -17,7 +17,7 @@ dictionary only, so an atlas names the sha256 of its weights and is refused for 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +72,9 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
     "baselines": BASELINES_SCHEMA,
 }
 """The tables of an atlas and their columns; each lies in a file of its name and ``.parquet``."""
+
+LATER: Final[Mapping[str, tuple[str, ...]]] = {"examples": ("values",)}
+"""Columns that earlier versions of this format did not write: null where they are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +220,11 @@ def load_atlas(folder: Path, dictionary_sha256: str) -> Atlas:
     for path in paths.values():
         if file_sha256(path) != about.files.get(path.name):
             raise StorageError(f"{path.name} of the atlas in {folder.name} was cut or altered")
-    return Atlas(about, **{name: read_table(path, TABLES[name]) for name, path in paths.items()})
+    tables = {
+        name: read_table(path, TABLES[name], later=LATER.get(name, ()))
+        for name, path in paths.items()
+    }
+    return Atlas(about, **tables)
 
 
 def read_atlas_card(path: Path) -> AtlasCard:
@@ -252,8 +259,17 @@ def read_atlas_card(path: Path) -> AtlasCard:
     return AtlasCard(**values)  # type: ignore[arg-type]  # checked above, one by one
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Path, schema: pa.Schema, *, later: Sequence[str] = ()) -> pa.Table:
     """A table of a result or atlas.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    schema : Schema
+        Its columns.
+    later : sequence of str
+        Columns that may be missing; they are null then.
 
     Raises
     ------
@@ -277,6 +293,10 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path)
     except pa.ArrowException as error:
         raise StorageError(f"{path.name} in {path.parent.name} is no Parquet file") from error
+    for name in later:
+        if name not in table.column_names:
+            at, f = schema.get_field_index(name), schema.field(name)
+            table = table.add_column(at, f, pa.nulls(table.num_rows, f.type))
     check_schema(table, schema, path.name)
     return table
 

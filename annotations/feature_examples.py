@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from annotations.activations import ACTIVATIONS_SCHEMA, stretch_groups
-from annotations.active_bases import row_index, select
+from annotations.active_bases import Activations, row_index, select
 from annotations.peaks import PEAKS_SCHEMA, local_maxima, with_context
 from annotations.sequences import reverse_complement
 from annotations.stretches import from_stretches
@@ -31,6 +31,8 @@ PER_RANGE: Final = 5
 FLANK: Final = 25
 """Bases on each side of an example's peak that are kept."""
 LETTERS: Final = "ACGTN"
+STEPS: Final = 255
+"""Value of a base at which a row is at its largest; see `EXAMPLES_SCHEMA`."""
 
 EXAMPLES_SCHEMA: Final = pa.schema(
     [
@@ -43,6 +45,7 @@ EXAMPLES_SCHEMA: Final = pa.schema(
         pa.field("value", pa.float32(), nullable=False),
         pa.field("gene", pa.string()),
         pa.field("sequence", pa.string(), nullable=False),
+        pa.field("values", pa.list_(pa.field("element", pa.uint8(), nullable=False))),
     ]
 )
 """One row per example, sorted by feature, strand (+ first) and rank.
@@ -50,7 +53,9 @@ EXAMPLES_SCHEMA: Final = pa.schema(
 `rank` 1 is the row's largest peak; `range` is 1 for the quarter of largest peaks to 4;
 `position` is 0-based; `gene` names the genes there, joined by a semicolon; `sequence` is the
 peak's base and `FLANK` bases on each side, as the pass read them (the reverse complement on
-strand -), N where the record ends."""
+strand -), N where the record ends; `values` are the activations of these bases in `STEPS` steps of
+the row's largest activation anywhere, 0 where silent and nowhere else; null in atlases of earlier
+versions, which did not keep them."""
 
 
 class Sampled(NamedTuple):
@@ -60,6 +65,8 @@ class Sampled(NamedTuple):
     """`annotations.peaks.PEAKS_SCHEMA`."""
     rank: NDArray[np.int64]
     range: NDArray[np.int64]
+    values: NDArray[np.uint8]
+    """Shape (n, 2 * FLANK + 1), as `EXAMPLES_SCHEMA` has them."""
 
 
 def sample_peaks(
@@ -88,18 +95,21 @@ def sample_peaks(
         Sorted by feature, strand (+ first) and rank.
     """
     sizes = dict(enumerate(lengths))
-    parts = [
-        _sampled(peaks, per_range)
-        for peaks in every_peak(activations, sizes, contigs)
-        if peaks.num_rows
-    ]
+    parts = []
+    for table in _whole_rows(activations):
+        found = from_stretches(table)
+        peaks = _peaks_of(found, sizes, contigs)
+        if peaks.num_rows:
+            parts.append(_sampled(peaks, found, per_range))
     if not parts:
         nothing = np.empty(0, dtype=np.int64)
-        return Sampled(PEAKS_SCHEMA.empty_table(), nothing, nothing)
+        silent = np.empty((0, 2 * FLANK + 1), dtype=np.uint8)
+        return Sampled(PEAKS_SCHEMA.empty_table(), nothing, nothing, silent)
     return Sampled(
         pa.concat_tables([part.peaks for part in parts]).combine_chunks(),
         np.concatenate([part.rank for part in parts]),
         np.concatenate([part.range for part in parts]),
+        np.concatenate([part.values for part in parts]),
     )
 
 
@@ -123,15 +133,19 @@ def every_peak(
         Sorted by feature, strand (+ first), contig, position.
     """
     for table in _whole_rows(activations):
-        found = from_stretches(table)
-        rows = np.flatnonzero(local_maxima(found))
-        if contigs is not None:
-            rows = rows[np.isin(found.contig[rows], list(contigs))]
-        peaks = select(found, rows)
-        yield with_context(
-            pa.Table.from_arrays([pa.array(values) for values in peaks], schema=PEAKS_SCHEMA),
-            lengths,
-        )
+        yield _peaks_of(from_stretches(table), lengths, contigs)
+
+
+def _peaks_of(
+    found: Activations, lengths: Mapping[int, int], contigs: Collection[int] | None
+) -> pa.Table:
+    rows = np.flatnonzero(local_maxima(found))
+    if contigs is not None:
+        rows = rows[np.isin(found.contig[rows], list(contigs))]
+    peaks = select(found, rows)
+    return with_context(
+        pa.Table.from_arrays([pa.array(values) for values in peaks], schema=PEAKS_SCHEMA), lengths
+    )
 
 
 def ranges_of(peaks: int, per_range: int) -> list[tuple[int, int]]:
@@ -205,6 +219,11 @@ def examples_table(
             peaks["value"],
             pa.nulls(peaks.num_rows, pa.string()) if genes is None else genes,
             pa.array(texts, pa.string()),
+            pa.ListArray.from_arrays(
+                np.arange(len(texts) + 1, dtype=np.int32) * (2 * FLANK + 1),
+                pa.array(sampled.values.ravel()),
+                type=EXAMPLES_SCHEMA.field("values").type,
+            ),
         ],
         schema=EXAMPLES_SCHEMA,
     )
@@ -240,7 +259,40 @@ def _whole_rows(path: Path) -> Iterator[pa.Table]:
         yield held
 
 
-def _sampled(peaks: pa.Table, per_range: int) -> Sampled:
+def window_values(found: Activations, peaks: pa.Table) -> NDArray[np.uint8]:
+    """Activations about some peaks, in steps of the largest of each peak's feature row.
+
+    Parameters
+    ----------
+    found : Activations
+        All of the peaks' feature rows, sorted by feature, strand (+ first), contig, position.
+    peaks : Table
+        Columns feature, strand, contig, position; sorted by feature and strand.
+
+    Returns
+    -------
+    values : ndarray of uint8, shape (n, 2 * FLANK + 1)
+        In the sense of the pass, rounded up: 0 where silent alone, `STEPS` for the largest.
+    """
+    values = np.zeros((peaks.num_rows, 2 * FLANK + 1), dtype=np.uint8)
+    steps = np.arange(-FLANK, FLANK + 1)
+    row = row_index(found.feature, found.strand)
+    # signed: a base before the first of a contig is one that no other contig has
+    place = (found.contig.astype(np.int64) << 32) + found.position
+    wanted = row_index(column(peaks, "feature"), column(peaks, "strand"))
+    peak = (column(peaks, "contig").astype(np.int64) << 32) + column(peaks, "position")
+    for each in np.unique(wanted).tolist():
+        own = slice(*np.searchsorted(row, [each, each + 1]))
+        of = slice(*np.searchsorted(wanted, [each, each + 1]))
+        sense = -1 if each % 2 else 1
+        bases = peak[of, None] + sense * steps
+        at = np.minimum(np.searchsorted(place[own], bases), own.stop - own.start - 1)
+        value = np.where(place[own][at] == bases, found.value[own][at], 0.0)
+        values[of] = np.ceil(STEPS * (value / found.value[own].max()))
+    return values
+
+
+def _sampled(peaks: pa.Table, found: Activations, per_range: int) -> Sampled:
     """Examples of a block of features whose peaks are sorted by feature, strand and place."""
     row = 2 * column(peaks, "feature").astype(np.int64) + (column(peaks, "strand") < 0)
     # equal values keep their order: by contig, then position
@@ -255,8 +307,10 @@ def _sampled(peaks: pa.Table, per_range: int) -> Sampled:
             rank.append(position)
             part.append(quarter)
     chosen = order[np.array(at, dtype=np.int64)]
+    taken = peaks.take(pa.array(chosen)).combine_chunks()
     return Sampled(
-        peaks.take(pa.array(chosen)).combine_chunks(),
+        taken,
         np.array(rank, dtype=np.int64),
         np.array(part, dtype=np.int64),
+        window_values(found, taken),
     )

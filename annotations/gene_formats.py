@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from annotations.contig_aliases import ContigNames
 from annotations.errors import CoordinateError, FormatError
 from annotations.transcripts import GeneModels, Interval, Row, Transcript
 from annotations.types import Contig
@@ -24,12 +25,25 @@ OTHER_CONTIG = "lines on contigs that the sequences do not have"
 class Placement:
     """Finds the sequence a line of an annotation lies on, strictly by name."""
 
-    def __init__(self, contigs: Sequence[Contig], *, what: str = "annotation") -> None:
-        """Lines on `contigs`; messages speak of `what`, such as "annotation" or "BED"."""
+    def __init__(
+        self,
+        contigs: Sequence[Contig],
+        *,
+        what: str = "annotation",
+        names: ContigNames | None = None,
+    ) -> None:
+        """Lines on `contigs`; messages speak of `what`, such as "annotation" or "BED".
+
+        `names` says what else the contigs are called.
+        """
         self.what = what
         self._contigs = {
             contig.name: (index, contig.length) for index, contig in enumerate(contigs)
         }
+        self._named = list(self._contigs)
+        for index, others in enumerate(() if names is None else names.aliases):
+            found = self._contigs[self._named[index]]
+            self._contigs.update(dict.fromkeys(others, found))
         self.matched = 0
         """Lines on a sequence of the submission."""
         self.elsewhere = 0
@@ -87,7 +101,7 @@ class Placement:
             return
         if not self.elsewhere:
             raise FormatError(f"the {self.what} file holds no intervals")
-        expected = list(self._contigs)
+        expected = self._named
         names = f"it names {_some(self.other_names)}, the sequences are named {_some(expected)}"
         hint = "use the same names in both files"
         if {name.removeprefix("chr") for name in self.other_names} & {

@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 
 from annotations.compression import lines
+from annotations.contig_aliases import ContigNames
 from annotations.errors import FormatError
 from annotations.gene_formats import Line, Placement, read_bed
 from annotations.gff import read_gff3, read_gtf
@@ -39,6 +40,7 @@ def read_genes(
     *,
     filename: str | None = None,
     max_bytes: int = MAX_BYTES,
+    names: ContigNames | None = None,
 ) -> pa.Table:
     """Read a gene annotation, plain, gzip or bgzip.
 
@@ -54,6 +56,8 @@ def read_genes(
         The name of `source` if that is a path.
     max_bytes : int
         Decompressed bytes allowed.
+    names : ContigNames, optional
+        Of `contigs`, with what else they are called.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def read_genes(
     layout = _EXTENSIONS.get(_extension(filename))
     if layout is None:
         layout, text = _told_from_content(text)
-    placement = Placement(contigs)
+    placement = Placement(contigs, names=names)
     genes = gene_table(_READERS[layout](text, placement))
     placement.require_match()
     if not genes.num_rows:

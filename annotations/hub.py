@@ -17,15 +17,19 @@ from xml.etree import ElementTree
 
 from annotations.errors import FormatError, OptionError
 
-TrackKind = Literal["signal", "heights", "peaks", "genes"]
-"""What a track shows: activations as bigWig, values of peaks as bigWig, peaks as bigBed, genes as
-bigBed."""
+TrackKind = Literal["signal", "alternative", "difference", "heights", "peaks", "genes"]
+"""What a track shows: activations as bigWig, those of an alternative allele and how they differ as
+bigWig, values of peaks as bigWig, peaks as bigBed, genes as bigBed."""
+
+_BIGWIGS: Final = frozenset({"signal", "alternative", "difference", "heights"})
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SHORT_LABEL: Final = 17
 _LONG_LABEL: Final = 76
 _GROUPS: Final[dict[TrackKind, str]] = {
     "signal": "Activations",
+    "alternative": "Alternative allele",
+    "difference": "Alternative minus reference",
     "heights": "Peak heights",
     "peaks": "Peaks",
     "genes": "Genes",
@@ -63,7 +67,9 @@ class Track(NamedTuple):
     long_label: str
     color: tuple[int, int, int] = (0, 90, 160)
     most: float | None = None
-    """Largest value of a signal; the axis runs from 0 to here."""
+    """Largest value of a signal; the axis runs from `least` to here."""
+    letters: bool = False
+    """Whether a browser that can draws the letters of the bases as high as their values."""
     shown: bool = True
     html: str | None = None
     """Address of a page that describes it."""
@@ -75,7 +81,12 @@ class Track(NamedTuple):
     @property
     def is_bigwig(self) -> bool:
         """Whether the file is a bigWig; else it is a bigBed."""
-        return self.kind in {"signal", "heights"}
+        return self.kind in _BIGWIGS
+
+    @property
+    def least(self) -> float:
+        """Where the axis of a signal begins: 0, or as far below it as a difference goes above."""
+        return -self.most if self.kind == "difference" and self.most is not None else 0.0
 
 
 class Hub(NamedTuple):
@@ -208,7 +219,11 @@ def igv_session(hub: Hub) -> str:
         )
         if track.is_bigwig and track.most is not None:
             ElementTree.SubElement(
-                view, "DataRange", minimum="0.0", maximum=f"{track.most:g}", baseline="0.0"
+                view,
+                "DataRange",
+                minimum=f"{track.least:.1f}" if track.least == 0 else f"{track.least:g}",
+                maximum=f"{track.most:g}",
+                baseline="0.0",
             )
     ElementTree.indent(session)
     text = ElementTree.tostring(session, encoding="unicode")
@@ -332,7 +347,10 @@ def _track_stanza(track: Track, parent: str) -> dict[str, str]:
         if track.most is None:
             fields["autoScale"] = "on"
         else:
-            fields |= {"type": f"bigWig 0 {track.most:g}", "viewLimits": f"0:{track.most:g}"}
+            limits = f"{track.least:g}", f"{track.most:g}"
+            fields |= {"type": f"bigWig {' '.join(limits)}", "viewLimits": ":".join(limits)}
+        if track.letters:
+            fields["logo"] = "on"
     else:
         fields |= {"type": f"bigBed {track.fields} +", "color": color}
         if track.fields >= 9:
@@ -362,9 +380,13 @@ def _igvjs_track(track: Track) -> dict[str, Any]:
     }
     if not track.is_bigwig:
         return {"type": "annotation", "format": "bigbed", **common}
-    view: dict[str, Any] = {"type": "wig", "format": "bigwig", **common, "min": 0}
+    view: dict[str, Any] = {"type": "wig", "format": "bigwig", **common}
+    if track.kind != "difference" or track.most is not None:
+        view["min"] = track.least or 0
     if track.most is not None:
         view["max"] = track.most
+    if track.letters:
+        view["graphType"] = "dynseq"
     return view
 
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, NamedTuple, Self
 
 from annotations.errors import CoordinateError, FormatError, StorageError, UnknownNameError
-from annotations.sequences import LINE_WIDTH
+from annotations.sequences import LINE_WIDTH, write_record
 from annotations.tables import replacing
 from annotations.types import Contig, Span
 
@@ -80,9 +80,7 @@ def write_pieces(
                     f"a piece must lie inside its contig of {length} bases and not be empty, got "
                     f"{start}-{end} with {len(bases)} bases"
                 )
-            out.write(f">{contig}:{start}-{end} length={length} refget={digest}\n".encode())
-            for at in range(0, len(bases), LINE_WIDTH):
-                out.write(bases[at : at + LINE_WIDTH] + b"\n")
+            write_record(out, f"{contig}:{start}-{end} length={length} refget={digest}", bases)
 
 
 class PieceFile:

@@ -85,17 +85,17 @@ class RecordBuilder:
         self.end()
         if not name:
             raise FormatError(
-                f"record {len(self.records) + 1} has no name; write one directly after the '>'"
+                f"record {len(self._names) + 1} has no name; write one directly after the '>'"
             )
         if len(name) > MAX_NAME or _CONTROL.search(name + description):
             raise FormatError(
-                f"the name of record {len(self.records) + 1} is longer than {MAX_NAME} characters "
+                f"the name of record {len(self._names) + 1} is longer than {MAX_NAME} characters "
                 "or its header holds control characters (a carriage return in the middle of a "
                 "line is one)"
             )
         if name.split() != [name]:
             raise FormatError(
-                f"the name of record {len(self.records) + 1} holds white space that is neither "
+                f"the name of record {len(self._names) + 1} holds white space that is neither "
                 "space nor tab (a no-break space is one), which tracks cannot carry; rename it"
             )
         if name in self._names:
@@ -146,6 +146,11 @@ class RecordBuilder:
             raise FormatError(f"record {self._name!r} has no sequence; remove it or complete it")
         self.records.append(Record(self._name, self._description, bytes(self._sequence)))
         self._name = None
+
+    def taken(self) -> list[Record]:
+        """The finished records, which are the caller's now: they are not kept here."""
+        records, self.records = self.records, []
+        return records
 
     def _refused(self, text: bytes) -> FormatError:
         """Say what the letters of `text` that are no nucleotides look like."""

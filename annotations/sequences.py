@@ -41,7 +41,9 @@ __all__ = [
     "read_sequences",
     "refget_digest",
     "reverse_complement",
+    "stream_sequences",
     "write_fasta",
+    "write_record",
 ]
 
 LINE_WIDTH = 80
@@ -72,6 +74,15 @@ class Submission(NamedTuple):
     """`annotations.genes.GENES_SCHEMA` of the features of a GenBank file; None for FASTA."""
 
 
+class Stream(NamedTuple):
+    """What a sequence file holds, while it is read."""
+
+    records: Iterator[Record]
+    """In the order of the file; at least one. GenBank is read whole before the first."""
+    genes: pa.Table | None
+    """As in `Submission`."""
+
+
 def read_sequences(source: BinaryIO | Path, *, limits: Limits | None = None) -> Submission:
     """Read a FASTA or GenBank file: plain, gzip or bgzip.
 
@@ -92,6 +103,28 @@ def read_sequences(source: BinaryIO | Path, *, limits: Limits | None = None) -> 
     LimitError
         If the file is larger than `limits`.
     """
+    records, genes = stream_sequences(source, limits=limits)
+    return Submission(list(records), genes)
+
+
+def stream_sequences(source: BinaryIO | Path, *, limits: Limits | None = None) -> Stream:
+    """Read a FASTA or GenBank file as `read_sequences` does, a record of FASTA at a time.
+
+    Parameters
+    ----------
+    source, limits
+        As in `read_sequences`.
+
+    Returns
+    -------
+    stream : Stream
+        What is wrong with a record of FASTA is said when it is its turn.
+
+    Raises
+    ------
+    FormatError, LimitError
+        As `read_sequences`.
+    """
     allowed = Limits() if limits is None else limits
     pieces = chunks(source, max_bytes=allowed.max_bytes, what=WHAT)
     first = b""
@@ -103,15 +136,13 @@ def read_sequences(source: BinaryIO | Path, *, limits: Limits | None = None) -> 
         raise FormatError(f"the {WHAT} is empty; send FASTA or GenBank")
     text = chain([first], pieces)
     if first.startswith(b">"):
-        builder = RecordBuilder(allowed)
-        _read_fasta(text, builder)
-        return Submission(builder.records, None)
+        return Stream(_fasta_records(text, RecordBuilder(allowed)), None)
     if first.startswith(b"LOCUS"):
         # Biopython and pyfaidx are loaded where they are needed: models are run without them
         from annotations.genbank import read_genbank
 
         records, genes = read_genbank(text, allowed)
-        return Submission(records, genes)
+        return Stream(iter(records), genes)
     raise _not_a_sequence_file(first)
 
 
@@ -127,7 +158,7 @@ def _not_a_sequence_file(first: bytes) -> FormatError:
     )
 
 
-def _read_fasta(text: Iterable[bytes], builder: RecordBuilder) -> None:
+def _fasta_records(text: Iterable[bytes], builder: RecordBuilder) -> Iterator[Record]:
     for is_header, piece in _fasta_pieces(text):
         if is_header:
             if piece[:1] in b" \t":  # also an empty header; the name has to touch the '>'
@@ -135,9 +166,11 @@ def _read_fasta(text: Iterable[bytes], builder: RecordBuilder) -> None:
             else:
                 name, _, description = _decoded(piece).partition(" ")
             builder.begin(name, description.strip())
+            yield from builder.taken()
         else:
             builder.add(piece)
     builder.end()
+    yield from builder.taken()
 
 
 def _decoded(header: bytes) -> str:
@@ -252,9 +285,14 @@ def write_fasta(
         raise FormatError(f"{len(records)} records need as many names, got {len(written)}")
     with path.open("wb") as out:
         for name, record in zip(written, records, strict=True):
-            out.write(f">{name}\n".encode())
-            for start in range(0, len(record.sequence), LINE_WIDTH):
-                out.write(record.sequence[start : start + LINE_WIDTH] + b"\n")
+            write_record(out, name, record.sequence)
+
+
+def write_record(out: BinaryIO, name: str, sequence: bytes) -> None:
+    """Write one record of FASTA in lines of `LINE_WIDTH` bases."""
+    out.write(f">{name}\n".encode())
+    for start in range(0, len(sequence), LINE_WIDTH):
+        out.write(sequence[start : start + LINE_WIDTH] + b"\n")
 
 
 class FastaFile:

@@ -3,7 +3,7 @@
     alleles.json, allele_effects.parquet --pairs_listing--> each pair and what it changed most
                                          --changed_features--> feature rows of one pair, ranked
                                          --changed_in_all--> feature rows over all pairs
-    activations.parquet --alternative_file, difference_file--> bigWig at the reference's coordinates
+    activations.parquet --track_file--> bigWig at the reference's coordinates
 
 Places of pairs and changes are told twice: in the record of the reference allele, where tracks and
 browsers see them, and in the contig that it was cut out of. All are 0-based and half-open.
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from annotations.activations import read_feature
 from annotations.allele_effects import summaries
-from annotations.allele_tracks import write_alternative, write_difference
+from annotations.allele_tracks import AlleleTrack, write_allele_track
 from annotations.alleles import AllelePair, Alleles, alleles_record, read_alleles
 from annotations.errors import OptionError, StateError, UnknownNameError
 from annotations.types import STRAND_SIGNS
@@ -39,8 +39,8 @@ LABELS: Final = ("label", "match_motif_name", "label_motif_name")
 """What is told of a feature beside its change: columns of the table of features."""
 
 NOTE: Final = (
-    "Measured on the two sequences; no test: there is no p-value. Differences are alternative minus "
-    "reference, position by position in the reference; deleted bases count as silent in the "
+    "Measured on the two sequences; no test: there is no p-value. Differences are alternative "
+    "minus reference, position by position in the reference; deleted bases count as silent in the "
     "alternative, inserted ones to the base on their left."
 )
 """What stands beside every table of changes."""
@@ -99,10 +99,9 @@ def pairs_listing(result: Result, choice: Choice) -> Listing:
         raise OptionError(f"sort must be one of {', '.join(SORTS)}, got {choice.sort[:40]!r}")
     alleles = alleles_of(result)
     best = summaries(result.table(EFFECTS), alleles.pairs)
-    found = zip(alleles.pairs, best, strict=True)
     rows = [
-        _pair_row(number, pair, result) | own | _in_contig(pair, own.pop("position"))
-        for number, (pair, own) in enumerate(found)
+        {**_pair_row(number, pair, result), **own, **_in_contig(pair, own["position"])}
+        for number, (pair, own) in enumerate(zip(alleles.pairs, best, strict=True))
     ]
     table = pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
     if choice.sort == "change":
@@ -201,14 +200,39 @@ def changed_in_all(result: Result, choice: Choice) -> Listing:
     )
 
 
-def alternative_file(result: Result, path: Path, *, row: FeatureRow) -> None:
-    """Write the signal of the alternative alleles at the reference's coordinates as bigWig."""
-    _write(write_alternative, result, path, row)
+def track_file(result: Result, path: Path, *, row: FeatureRow, track: AlleleTrack) -> None:
+    """Write a track of the alternative alleles of a feature row as bigWig.
 
+    Parameters
+    ----------
+    result : Result
+        Of a run that compares alleles.
+    path : Path
+        Made or replaced; its folder exists.
+    row : FeatureRow
+        One that is nowhere active gives a track of 0.
+    track : {"alternative", "difference"}
+        As `annotations.allele_tracks.write_allele_track` takes it.
 
-def difference_file(result: Result, path: Path, *, row: FeatureRow) -> None:
-    """Write alternative minus reference at every base of the reference alleles as bigWig."""
-    _write(write_difference, result, path, row)
+    Raises
+    ------
+    StateError
+        If the run compares no alleles.
+    OptionError
+        If the strand was not read.
+    """
+    alleles = alleles_of(result)
+    if row.strand == "-" and result.options.strands == "forward":
+        raise OptionError("this run read the forward strand only; ask for strand + or either")
+    write_allele_track(
+        path,
+        read_feature(result.files["activations.parquet"], row.feature),
+        alleles,
+        result.names,
+        result.lengths,
+        track=track,
+        strand=row.strand,
+    )
 
 
 def largest_changes(result: Result, rows: Sequence[FeatureRow]) -> dict[FeatureRow, float]:
@@ -233,14 +257,6 @@ def largest_changes(result: Result, rows: Sequence[FeatureRow]) -> dict[FeatureR
         )
         for row in rows
     }
-
-
-def _write(write: Any, result: Result, path: Path, row: FeatureRow) -> None:
-    alleles = alleles_of(result)
-    if row.strand == "-" and result.options.strands == "forward":
-        raise OptionError("this run read the forward strand only; ask for strand + or either")
-    stretches = read_feature(result.files["activations.parquet"], row.feature)
-    write(path, stretches, alleles, result.names, result.lengths, strand=row.strand)
 
 
 PAIRS_SCHEMA: Final = pa.schema(

@@ -19,7 +19,9 @@ from sqlalchemy.orm import Session
 
 from annotations.errors import LimitError
 from annotations.options import RunOptions
+from annotations.types import Span
 from app.broker import queue_name
+from app.claims import spans_of
 from app.config import Settings
 from app.database import now
 from app.models import Analysis, AnalysisKind, Computation, Run, State

@@ -643,6 +643,21 @@ class Run:
         path = f"{self._path}/features/{quote(row, safe='')}/signal.bw"
         return self.client.save(path, target, **query)
 
+    def figure(self, target: "str | Path", region: str, **style: Any) -> Path:
+        """Save a figure of feature rows over a region.
+
+        Parameters
+        ----------
+        target : path
+            SVG, or PNG if its name ends so.
+        region : str
+            As `signal` takes it.
+        **style
+            `features`, `motifs`, `width`, `row_height`, `theme`, `scale`; `dpi` of a PNG.
+        """
+        kind = "png" if str(target).lower().endswith(".png") else "svg"
+        return self.client.save(f"{self._path}/figure.{kind}", target, region=region, **style)
+
     def save_peaks(self, row: str, target: "str | Path") -> Path:
         """Save the top peaks of a feature row, such as `12+`, as BED."""
         return self.client.save(f"{self._path}/features/{quote(row, safe='')}/peaks.bed", target)

@@ -32,7 +32,8 @@ from app import catalog, figures
 from app.catalog import Result
 from app.feature_rows import FeatureRow
 from app.figure_genes import MAX_GENES, Gene
-from app.figures import MAX_LETTERS, Peak, Region, Runs, Signal, Site
+from app.figure_runs import Runs
+from app.figures import MAX_LETTERS, Peak, Region, Signal, Site
 
 MAX_ROWS: Final = 20
 """Most feature rows of a figure."""
@@ -80,7 +81,7 @@ def parse_region(text: str, names: Sequence[str], lengths: Sequence[int]) -> Spa
     first, dash, last = range_text.replace(",", "").partition("-")
     if name not in names:
         asked = name or text
-        near = get_close_matches(asked, names, n=3) if len(names) <= 10_000 else []
+        near = get_close_matches(asked, names, n=3, cutoff=0.5) if len(names) <= 10_000 else []
         hint = f"; near names: {', '.join(near)}" if near else ""
         raise UnknownNameError(
             f"there is no sequence {asked[:60]!r} here{hint}; a region is a name or "

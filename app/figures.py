@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from annotations.logos import COLOURS as BASE_COLOURS
 from annotations.peak_track import COLOR_WORDS, COLORS
@@ -31,6 +30,7 @@ from app.drawing import (
 )
 from app.figure_frame import PALETTES, Frame, Theme
 from app.figure_genes import Gene, draw_genes
+from app.figure_runs import Runs, binned, peak_value
 from app.raster import png
 
 SIZE: Final = 28 / 3
@@ -42,6 +42,8 @@ GAP: Final = 7.0
 """Between two panels."""
 MAX_LETTERS: Final = 150
 """Bases up to which a signal is drawn as letters."""
+LEAST_STEP: Final = 1.0
+"""Px of the narrowest signal: a narrower one is not seen in print."""
 STEPS_PER_PX: Final = 2
 """Steps of a signal in a px: more than that are not seen, and their largest is drawn."""
 
@@ -55,15 +57,6 @@ SIGNAL_COLOURS: Final[Mapping[Theme, tuple[str, ...]]] = {
     "dark": ("#56b4e9", "#f08a4b", "#33c79b", "#dd9bc0", "#e6b422", "#8ecdf0"),
 }
 """Of signals in turn, after Okabe and Ito (2008): told apart with any kind of colour vision."""
-
-
-class Runs(NamedTuple):
-    """A signal as stretches of one value; 0 between them."""
-
-    start: NDArray[np.int64]
-    """0-based, ascending."""
-    end: NDArray[np.int64]
-    value: NDArray[np.float32]
 
 
 class Peak(NamedTuple):
@@ -224,42 +217,6 @@ def describe(region: Region, largest: Sequence[float]) -> str:
     return " ".join(said)
 
 
-def peak_value(runs: Runs, start: int, end: int) -> float:
-    """The largest value of a signal in a region; 0 where it is silent."""
-    inside = (runs.end > start) & (runs.start < end)
-    return float(runs.value[inside].max()) if inside.any() else 0.0
-
-
-def binned(runs: Runs, start: int, end: int, bins: int) -> Runs:
-    """The largest value in each of some bins of equal width, as runs; fewer runs as they are.
-
-    Parameters
-    ----------
-    runs : Runs
-        In any number.
-    start, end : int
-        The region; what is outside is left out.
-    bins : int
-        Most runs that are wanted.
-    """
-    inside = (runs.end > start) & (runs.start < end)
-    low, high = np.maximum(runs.start[inside], start), np.minimum(runs.end[inside], end)
-    value = runs.value[inside]
-    if len(value) <= bins:
-        return Runs(low, high, value)
-    # edges are whole bases: a bin holds at least one where there are more runs than bins
-    edges = start + np.arange(bins + 1, dtype=np.int64) * (end - start) // bins
-    first = np.searchsorted(edges, low, side="right") - 1
-    last = np.searchsorted(edges, high, side="left") - 1
-    spans = last - first + 1
-    of = np.repeat(np.arange(len(value)), spans)
-    within = np.arange(len(of)) - np.repeat(np.cumsum(spans) - spans, spans)
-    tops = np.zeros(bins, dtype=np.float32)
-    np.maximum.at(tops, first[of] + within, value[of])
-    active = np.flatnonzero(tops)
-    return Runs(edges[active], edges[active + 1], tops[active])
-
-
 def ticks(start: int, end: int, most: int) -> list[int]:
     """Round positions in a region, 1-based: multiples of 1, 2 or 5 times a power of ten.
 
@@ -352,13 +309,10 @@ def _values(
     runs = binned(signal.runs, region.start, region.end, max(1, bins))
     if _letters(region):
         return _letter_values(runs, region, frame, place, top)
-    # a step narrower than this is not seen in print
-    least = 0.4
     points: list[tuple[float, float]] = []
     shapes: list[Shape] = []
     for start, end, value in zip(*runs, strict=True):
         left, right = frame.x(int(start)), frame.x(int(end))
-        right = max(right, min(left + least, frame.right))
         level = ground - float(value) / top * height
         if points and left > points[-1][0] + 1e-9:
             shapes.append(_steps(points, ground, colour))
@@ -370,7 +324,10 @@ def _values(
 
 
 def _steps(points: list[tuple[float, float]], ground: float, colour: str) -> Polygon:
-    return Polygon(((points[0][0], ground), *points, (points[-1][0], ground)), colour)
+    """An outline over touching steps, at least as wide as is seen."""
+    left, (right, level) = points[0][0], points[-1]
+    inner = [*points[:-1], (max(right, left + LEAST_STEP), level)]
+    return Polygon(((left, ground), *inner, (inner[-1][0], ground)), colour)
 
 
 def _letter_values(

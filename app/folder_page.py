@@ -170,11 +170,15 @@ def browser_config(hub: Hub) -> dict[str, Any]:
     own = hub.genome._replace(fasta=None, fasta_index=None)  # the 2bit is a quarter of the size
     tracks = [track for track in hub.tracks if not track.url.startswith("features/")]
     config = igvjs_config(hub._replace(genome=own, tracks=tracks))
-    config["reference"] |= {"chromSizesURL": own.chrom_sizes, "wholeGenomeView": False}
+    config["reference"] |= {
+        "id": own.description[:40],  # which igv.js shows
+        "chromSizesURL": own.chrom_sizes,
+        "wholeGenomeView": False,
+    }
     for track in config["tracks"]:
         genes = track["url"] == "genes.bb"
         track |= {
-            "height": 60,
+            "height": 70,
             "displayMode": "EXPANDED" if genes else "SQUISHED",
             "visibilityWindow": -1 if genes else 100_000,
             # the names that a person may go to; igv.js asks the index of the file

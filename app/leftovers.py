@@ -1,6 +1,7 @@
 """Stored files that nothing points to: left by a process that was killed at the wrong moment."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -45,12 +46,15 @@ def find_leftovers(
 
 def known_keys(session: Session) -> set[str]:
     """Keys of all files that rows of the database point to."""
-    columns = (Computation.inputs, Computation.results, Shard.results, Analysis.inputs)
-    known: set[str] = set()
-    for column in columns:
-        for values in session.scalars(select(column).where(column.is_not(None))):
-            known.update(_keys(values))
-    return known
+    # a merge deletes the files of shards when it is done, but their rows stay
+    of_shards = select(Shard.results).join(Computation).where(Computation.state != "COMPLETE")
+    queries = (
+        select(Computation.inputs),
+        select(Computation.results),
+        select(Analysis.inputs),
+        of_shards,
+    )
+    return {key for query in queries for values in session.scalars(query) for key in _keys(values)}
 
 
 def _keys(values: dict[str, Any] | None) -> Iterable[str]:

@@ -19,7 +19,15 @@ from pydantic import BaseModel
 from app.errors import CONTENT_TYPE, validation_problem
 from app.schemas import Problem
 
-__all__ = ["APIBlueprint", "RawModel", "blueprint", "file_response", "make_flask", "responses", "spec"]
+__all__ = [
+    "APIBlueprint",
+    "RawModel",
+    "blueprint",
+    "file_response",
+    "make_flask",
+    "responses",
+    "spec",
+]
 
 TABLE_TYPES = ("text/tab-separated-values", "application/vnd.apache.parquet")
 """What a list comes as besides JSON."""

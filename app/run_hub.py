@@ -21,6 +21,7 @@ from annotations.peak_track import COLOR_WORDS, COLORS
 from annotations.peak_track import STANDARD_FIELDS as PEAK_FIELDS
 from annotations.types import STRAND_SIGNS
 from app import catalog
+from app.allele_tracks import with_alleles
 from app.catalog import Result
 from app.feature_rows import SIGNAL_COLORS, FeatureRow, parse_row
 
@@ -85,6 +86,8 @@ def run_hub(
         for place, (row, (most, label)) in enumerate(_known_rows(result, rows).items())
         for track in _row_tracks(row, label, most, SIGNAL_COLORS[place % len(SIGNAL_COLORS)], peaks)
     ]
+    if result.alleles is not None:
+        tracks = with_alleles(result, rows, tracks)
     tracks.append(
         Track(
             "peaks",
@@ -194,7 +197,7 @@ class TrackOfRow(NamedTuple):
 
     row: FeatureRow
     kind: TrackKind
-    """`signal`, `heights` or `peaks`."""
+    """`signal`, `heights`, `peaks`, `alternative` or `difference`."""
 
 
 def track_row(name: str, n_features: int) -> TrackOfRow:
@@ -210,13 +213,19 @@ def track_row(name: str, n_features: int) -> TrackOfRow:
     >>> track_row("f374_minus_peaks", 500)
     TrackOfRow(row=FeatureRow(feature=374, strand='-'), kind='peaks')
     """
-    endings: dict[str, TrackKind] = {"_peaks": "peaks", "_heights": "heights"}
+    endings: dict[str, TrackKind] = {
+        "_peaks": "peaks",
+        "_heights": "heights",
+        "_alternative": "alternative",
+        "_difference": "difference",
+    }
     ending = next((each for each in endings if name.endswith(each)), "")
     word = name.removesuffix(ending)
     if not word.startswith("f"):
         raise UnknownNameError(
             f"there is no track {name[:40]!r}; tracks are peaks, genes, and f374, f374_plus, "
-            "f374_minus of each feature, with _peaks or _heights behind for its peaks"
+            "f374_minus of each feature, with _peaks or _heights behind for its peaks, and "
+            "_alternative or _difference where the run compares alleles"
         )
     return TrackOfRow(parse_row(word[1:], n_features), endings.get(ending, "signal"))
 
@@ -237,13 +246,16 @@ def about_page(result: Result) -> str:
         "made with": f"saetrack {_version(record)}",
     }
     rows = "".join(
-        f"<tr><th scope=row>{escape(k)}</th><td>{escape(str(v))}</td></tr>\n"
+        f'<tr><th scope=row>{escape(k)}</th><td style="overflow-wrap: anywhere">'
+        f"{escape(str(v))}</td></tr>\n"
         for k, v in made.items()
     )
     return f"""<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><title>saetrack tracks</title></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>saetrack tracks</title></head>
 <body>
+<main>
 <h1>Features of a sparse autoencoder over these sequences</h1>
 <p>Activations: the value of one feature at each base, on one strand, or the larger of the two.
 Where a feature is silent the value is 0. Peaks: the bases at which a feature is largest within 25
@@ -258,6 +270,7 @@ the field <code>evidence</code> ({escape(", ".join(EVIDENCE))}).</p>
 <table>
 {rows}</table>
 <p><a href="provenance.json">The whole record</a> (JSON).</p>
+</main>
 </body>
 </html>
 """

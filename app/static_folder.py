@@ -10,18 +10,19 @@ Every address is relative, so that the folder may lie on any host or disk and be
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from annotations.allele_tracks import AlleleTrack
 from annotations.hub import Hub, hub_text, igv_session, igvjs_config, jbrowse_config
 from annotations.peak_track import write_peaks_bigbed
 from annotations.tables import column, replacing
 from annotations.types import STRAND_SIGNS
-from app import catalog
+from app import alleles, catalog
 from app.catalog import Result
 from app.feature_rows import MAX_SHOWN, FeatureRow
 from app.folder_page import write_page
@@ -33,6 +34,12 @@ FEATURES_FOLDER: Final = "features"
 
 GENE_FILES: Final = ("genes.bb", "genes.bed")
 """Those of `app.track_files.FILES` that only a run with an annotation has."""
+
+ALLELE_TRACKS: Final[Mapping[str, AlleleTrack]] = {
+    "alternative.bw": "alternative",
+    "difference.bw": "difference",
+}
+"""Tracks of a feature row that only a run that compares alleles has."""
 
 DESCRIPTIONS: Final = ("hub.txt", "igv.json", "session.xml", "jbrowse.json")
 """What each browser reads, all of the same tracks."""
@@ -68,6 +75,8 @@ def write_folder(result: Result, folder: Path, rows: Sequence[FeatureRow], *, ti
         own = folder / FEATURES_FOLDER / row.word
         own.mkdir(parents=True, exist_ok=True)
         catalog.signal_file(result, own / "signal.bw", feature=row.feature, strand=row.strand)
+        for name, track in ALLELE_TRACKS.items() if result.alleles is not None else ():
+            alleles.track_file(result, own / name, row=row, track=track)
     features, peaks = result.table("features"), result.table("peaks")
     _write_row_peaks(result, folder, rows, features, peaks)
     most = _most_ranks(peaks)

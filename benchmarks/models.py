@@ -411,7 +411,7 @@ def whole_way(case: Case, encoder: Encoder, count: int, device: torch.device) ->
     synchronize(device)
     begin, cpu = time.perf_counter(), time.process_time()
     parts = [
-        _packed(group, rows, places, width)
+        _packed(group, rows, places)
         for group, rows in encode_windows(
             windows,
             lambda window: bases[window.read[0] : window.read[1]],

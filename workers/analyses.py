@@ -6,7 +6,9 @@ Errors and leases are those of shards, see `workers.tasks`.
 """
 
 import logging
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from annotations.causal_sites import CausalOptions, Genome
-from annotations.errors import SaetrackError
+from annotations.errors import OptionError, SaetrackError
+from annotations.excerpts import Excerpt
 from annotations.interval_ranking import rank_features_for_intervals
 from annotations.motif_catalogue import Motif
 from annotations.significance import SIGNIFICANT_Q
@@ -31,8 +34,8 @@ from app.concept_answers import ranking_note
 from app.database import transaction
 from app.selection import json_rows
 from app.storage import StoredFile
-from workers.causal import causal_test
-from workers.merge import read_codes
+from workers.causal import CausalResult, causal_test
+from workers.merge import Sequences, read_codes
 from workers.pipeline import Canceled
 from workers.tasks import Lease, ShardRunner
 
@@ -119,32 +122,31 @@ class AnalysisRunner:
                 options=options,
                 check=lambda: lease.check(1),
             )
-        spans = sequences.excerpt.spans
-        sites = [
-            {
-                **site,
-                "contig": spans[site["contig"]].contig,
-                "position": site["position"] + spans[site["contig"]].start,
-            }
-            for site in result.sites
-        ]
-        return result._replace(sites=sites).to_json(claimed.contig_names)
+        return placed(result, sequences.excerpt).to_json(claimed.contig_names)
 
     def _bed_concept(self, claimed: ClaimedAnalysis, lease: Lease) -> dict[str, Any]:
         """Features that mark the intervals."""
         lease.check(1)
         asked = claimed.parameters
         background = claimed.inputs.get("background.parquet")
-        ranking = rank_features_for_intervals(
-            self._local(claimed.run_results["activations.parquet"]),
-            pq.read_table(self._local(claimed.inputs["foreground.parquet"])),
-            None if background is None else pq.read_table(self._local(background)),
-            claimed.lengths,
-            int(claimed.dictionary["d_sae"]),
-            sequences=read_codes(self._local(claimed.run_inputs["sequences.fa"])).codes,
-            seed=int(asked["seed"]),
-            on_row=lambda row: lease.check(1),
-        )
+        sequences = self._sequences(claimed)
+        excerpt = sequences.excerpt
+        foreground = pq.read_table(self._local(claimed.inputs["foreground.parquet"]))
+        if not (inside := excerpt.clipped(foreground)).num_rows:
+            raise OptionError("none of the intervals lies in a region that this run reads")
+        with self._activations(claimed, excerpt) as activations:
+            ranking = rank_features_for_intervals(
+                activations,
+                inside,
+                None
+                if background is None
+                else excerpt.clipped(pq.read_table(self._local(background))),
+                excerpt.lengths,
+                int(claimed.dictionary["d_sae"]),
+                sequences=sequences.codes,
+                seed=int(asked["seed"]),
+                on_row=lambda row: lease.check(1),
+            )
         q = ranking.column("q").to_numpy()
         return {
             "name": asked["name"],
@@ -154,6 +156,17 @@ class AnalysisRunner:
             "note": ranking_note(ranking),
             "features": json_rows(ranking.slice(0, int(asked["limit"]))),
         }
+
+    def _sequences(self, claimed: ClaimedAnalysis) -> Sequences:
+        """What the run reads."""
+        return read_codes(self._local(claimed.run_inputs["sequences.fa"]), claimed.spans)
+
+    @contextmanager
+    def _activations(self, claimed: ClaimedAnalysis, excerpt: Excerpt) -> Iterator[Path]:
+        """The run's activations, counted as its sequences are."""
+        path = self._local(claimed.run_results["activations.parquet"])
+        with tempfile.TemporaryDirectory(dir=self._settings.upload_dir) as folder:
+            yield excerpt.activations(path, Path(folder) / path.name)
 
     def _local(self, file: StoredFile) -> Path:
         """Local path of a stored file."""
@@ -177,6 +190,21 @@ class AnalysisRunner:
                 settings=self._settings,
                 state=answer.state,
             )
+
+
+def placed(result: CausalResult, excerpt: Excerpt) -> CausalResult:
+    """The result with its sites in coordinates of the contigs."""
+    spans = excerpt.spans
+    return result._replace(
+        sites=[
+            {
+                **site,
+                "contig": spans[site["contig"]].contig,
+                "position": site["position"] + spans[site["contig"]].start,
+            }
+            for site in result.sites
+        ],
+    )
 
 
 def motif_from_json(values: Mapping[str, Any]) -> Motif:

@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest, compared
+from annotations.alleles import ALLELES_FILE, Alleles
 from annotations.atlas import load_atlas
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256, find_cards
 from annotations.errors import (
@@ -38,11 +40,12 @@ from annotations.windows import plan_shards
 from app.catalog import Result
 from app.feature_rows import FeatureRow, parse_row
 from app.folder_page import PAGE_FOLDER
-from app.static_folder import FEATURES_FOLDER, GENE_FILES, write_folder
+from app.static_folder import ALLELE_TRACKS, FEATURES_FOLDER, GENE_FILES, write_folder
 from workers.commands.places import settings_from_environment
+from workers.compared import EFFECTS_TSV, cut_records, write_compared
 from workers.device import choose_device, describe_device
 from workers.export import export
-from workers.merge import RESULT_FILES, MergeResult, merge
+from workers.merge import EFFECTS_FILE, RESULT_FILES, MergeResult, merge
 from workers.registry import open_dictionary
 from workers.shard_folder import claim_folder, encode
 
@@ -75,6 +78,8 @@ class Request:
     """Names of contigs that discovery does not see."""
     exclude: tuple[str, ...] = ()
     """Names of contigs of a registered genome that are not read at all."""
+    compare: AlleleRequest = NOTHING_TO_COMPARE
+    """Variants of the sequences, or two of their records, whose alleles are compared."""
     strands: str = "both"
     dictionary: str | None = None
     release: str | None = None
@@ -144,7 +149,7 @@ def annotate_file(
     roots = settings.model_roots
     cards = find_cards(roots)
     card = choose_dictionary(cards, request.dictionary)
-    inputs = read_inputs(request, settings.genomes_dir)
+    inputs, alleles = read_both(request, settings.genomes_dir, cards, card)
     found = contigs(inputs.records)
     genes = inputs.genes
     atlas = cards.atlas(card) if request.labels else None
@@ -202,6 +207,7 @@ def annotate_file(
             genes=genes,
             motifs=request.motifs_file,
             atlas=atlas,
+            alleles=alleles,
             made_by=made_by,
             on_stage=lambda stage: on_progress(f"merging: {stage}", 0, 0),
         )
@@ -209,6 +215,9 @@ def annotate_file(
             # questions to the result know these motifs, too
             own = read_motif_file(request.motifs_file)
             (result_folder / own.stored_as).write_bytes(own.content)
+        changed = []
+        if alleles is not None:
+            changed = write_compared(result_folder, alleles, request.top)
         merged_at = time.monotonic()
         on_progress("writing tracks", 0, 0)
         features = active_features(pq.read_table(result_folder / "features.parquet"))
@@ -220,7 +229,7 @@ def annotate_file(
             if genes is not None:
                 pq.write_table(genes, parts)
             result = Result(
-                files={name: result_folder / name for name in RESULT_FILES},
+                files={name: result_folder / name for name in (*RESULT_FILES, EFFECTS_FILE)},
                 names=[contig.name for contig in found],
                 lengths=lengths,
                 options=options,
@@ -230,8 +239,9 @@ def annotate_file(
                 motifs=request.motifs_file,
                 sequences=fasta,
                 genes=None if genes is None else parts,
+                alleles=None if alleles is None else result_folder / ALLELES_FILE,
             )
-            rows = list(dict.fromkeys([*named, *rows]))
+            rows = list(dict.fromkeys([*named, *(changed or rows)]))
             write_folder(result, result_folder, rows, title=request.sequences.name)
         files = _move_into(result_folder, request.out)
     seconds |= {
@@ -320,6 +330,33 @@ def choose_options(
     return options if request.release is None else replace(options, release=request.release)
 
 
+def read_both(
+    request: Request, genomes: Path, cards: Cards, card: DictionaryCard
+) -> tuple["Inputs", Alleles | None]:
+    """What is annotated, and which of it are alleles of each other, if any are compared.
+
+    Raises
+    ------
+    SaetrackError
+        As `read_inputs` and `workers.compared.cut_records`.
+    """
+    if request.compare.is_empty:
+        request.compare.check(genes=False, held_out=False)
+        return read_inputs(request, genomes), None
+    request.compare.check(
+        genes=request.genes is not None,
+        held_out=bool(request.held_out),
+        regions=bool(request.exclude),
+    )
+    if request.compare.variants is None:
+        inputs = read_inputs(request, genomes)
+        found = compared(request.compare, inputs.records, card, cards.model(card.model_id))
+        return inputs, found.alleles
+    motifs = _motifs_record(request)
+    cut, record = cut_records(request.compare, request.sequences, genomes, cards, card)
+    return Inputs(cut.records, None, {**record, "genes": None, "motifs": motifs}), cut.alleles
+
+
 class Inputs(NamedTuple):
     """What is annotated."""
 
@@ -345,15 +382,11 @@ def read_inputs(request: Request, genomes: Path) -> Inputs:
     FormatError, CoordinateError, LimitError
         If a file cannot be read.
     """
-    for path in (request.genes, request.motifs_file):
-        if path is not None and not path.is_file():
-            raise UnknownNameError(f"there is no file {path}")
-    motifs = None
-    if request.motifs_file is not None:
-        motifs = read_motif_file(request.motifs_file)
+    if request.genes is not None and not request.genes.is_file():
+        raise UnknownNameError(f"there is no file {request.genes}")
     record: dict[str, object] = {
         "genes": None if request.genes is None else _input_record(request.genes),
-        "motifs": None if motifs is None else {"file": motifs.name, "sha256": motifs.sha256},
+        "motifs": _motifs_record(request),
     }
     if request.sequences.is_file():
         if request.exclude:
@@ -417,6 +450,16 @@ def named_rows(request: Request, card: DictionaryCard) -> list[FeatureRow]:
     return rows
 
 
+def _motifs_record(request: Request) -> dict[str, object] | None:
+    """What provenance says of the user's motifs, after they were read once."""
+    if request.motifs_file is None:
+        return None
+    if not request.motifs_file.is_file():
+        raise UnknownNameError(f"there is no file {request.motifs_file}")
+    motifs = read_motif_file(request.motifs_file)
+    return {"file": motifs.name, "sha256": motifs.sha256}
+
+
 def _input_record(path: Path) -> dict[str, object]:
     """What provenance says of an input file."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
@@ -468,12 +511,13 @@ def _earlier(out: Path) -> list[Path]:
     Motifs are told by the digest that the earlier provenance holds.
     """
     found = list((out / EARLIER_SIGNAL_FOLDER).glob("f[0-9]*.bw"))
-    for name in ("signal.bw", "peaks.bb"):
+    for name in ("signal.bw", "peaks.bb", *ALLELE_TRACKS):
         found += (out / FEATURES_FOLDER).glob(f"[0-9]*/{name}")
     provenance = out / "provenance.json"
     if not provenance.is_file():
         return found
-    optional = [out / name for name in (*GENE_FILES, f"{PAGE_FOLDER}/data.js")]
+    of_alleles = (ALLELES_FILE, EFFECTS_FILE, EFFECTS_TSV)
+    optional = [out / name for name in (*GENE_FILES, *of_alleles, f"{PAGE_FOLDER}/data.js")]
     found += [path for path in optional if path.is_file()]
     try:
         record = read_provenance(provenance)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from annotations.alleles import ALLELES_FILE
 from annotations.cards import Cards, find_cards
 from annotations.concept_tracks import read_intervals
 from annotations.errors import OptionError, StorageError, UnknownNameError
@@ -20,7 +21,7 @@ from app.catalog import Result
 from app.config import Settings
 from workers.commands.places import result_file, settings_from_environment
 from workers.export import read_contigs
-from workers.merge import RESULT_FILES
+from workers.merge import EFFECTS_FILE, RESULT_FILES
 
 
 def open_source(folder: Path | None, dictionary: str | None) -> Source:
@@ -87,6 +88,9 @@ def open_result(folder: Path, cards: Cards | None = None) -> Result:
     """
     found = read_contigs(result_file(folder, "contigs.parquet"))
     files = {name: result_file(folder, name) for name in RESULT_FILES}
+    alleles = folder / ALLELES_FILE
+    if alleles.is_file():
+        files[EFFECTS_FILE] = result_file(folder, EFFECTS_FILE)
     record = read_provenance(files["provenance.json"])
     made_with, options = record.get("dictionary"), record.get("options")
     if not isinstance(made_with, dict) or not isinstance(options, dict) or "d_sae" not in made_with:
@@ -105,6 +109,7 @@ def open_result(folder: Path, cards: Cards | None = None) -> Result:
         atlas=cards.atlas(card) if card is not None and known else None,
         dictionary_sha256=str(made_with["sha256"]),
         motifs=_own_motifs(folder, record),
+        alleles=alleles if alleles.is_file() else None,
     )
 
 

@@ -7,12 +7,13 @@ A shard owns its spans. It reads further on both sides: windows need left
 context (`annotations.windows`), and whether a base near the edge is a peak
 depends on `annotations.peaks.RADIUS` bases beyond it. The window grid is
 anchored at base 0 of each contig, so a base is always seen in the same window,
-whichever shard it falls in. Every window is padded on the right to one length:
-the models are causal, so padding changes no base before it.
+whichever shard it falls in. A window is padded on the right, to a width that its own
+length decides: the models are causal, so padding changes no base before it.
 
 `merge` in `workers.merge` joins the shards of a computation.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -148,7 +149,7 @@ def run_shard(
         for group, rows in encode_windows(
             windows, codes_of, encoder, width=card.stride + card.context, batch=batch
         ):
-            parts.append(_packed(group, rows, places, card.stride + card.context))
+            parts.append(_packed(group, rows, places))
             done += sum(window.cell[1] - window.cell[0] for window in group)
             on_progress(owned_bases * done // total)
     # peaks and statistics see what is stored, so that they can be checked against the file
@@ -274,7 +275,7 @@ def encode_windows(
     width: int,
     batch: int,
 ) -> Iterator[tuple[Sequence[Window], SparseWindows]]:
-    """Encode windows in batches of one fixed shape, halving the batch when memory runs out.
+    """Encode windows in batches of few shapes, halving the batch when memory runs out.
 
     Parameters
     ----------
@@ -285,9 +286,11 @@ def encode_windows(
     encoder : WindowEncoder
         The opened dictionary.
     width : int
-        Bases every window is padded to, on the right, with N.
+        Bases of a whole window; shorter ones are padded, on the right, with N, to as few eighths
+        of it as hold them.
     batch : int
-        Windows at once; the last batch is padded with windows of N, which are never active.
+        Whole windows at once, or as many bases of shorter ones; the last batch is padded with
+        windows of N, which are never active.
 
     Yields
     ------
@@ -296,25 +299,53 @@ def encode_windows(
     rows : SparseWindows
         Their active features at the bases of their cells; `window` indexes `group`.
     """
-    at = 0
-    while at < len(windows):
-        group = windows[at : at + batch]
-        codes = np.full((batch, width), N_CODE, dtype=np.uint8)
-        for row, window in enumerate(group):
-            bases = codes_of(window)
-            codes[row, : len(bases)] = bases if window.strand == "+" else reverse_complement(bases)
-        # the dictionary is spared the left context: another window gives what is active there
-        wanted = np.zeros(codes.shape, dtype=bool)
-        wanted[: len(group)] = bases_of(group, width).in_cell
-        try:
-            rows = encoder.activations_of(codes, wanted)
-        except (RuntimeError, MemoryError) as error:
-            if batch == 1 or not is_out_of_memory(error):
-                raise
-            batch //= 2
-            continue
-        at += len(group)
-        yield group, rows
+    for padded, members in _by_width(windows, width, math.ceil(encoder.dictionary.nt_per_token)).items():
+        # as many bases as a batch of whole windows; the width is the window's own, so that it is
+        # encoded in the same shape whatever else is in the shard
+        rows, at = batch * width // padded, 0
+        while at < len(members):
+            group = members[at : at + rows]
+            try:
+                active = _encode(group, codes_of, encoder, rows, padded)
+            except (RuntimeError, MemoryError) as error:
+                if rows == 1 or not is_out_of_memory(error):
+                    raise
+                batch, rows = max(1, batch // 2), rows // 2
+                continue
+            at += len(group)
+            yield group, active
+
+
+WIDTHS = 8
+"""Widths that windows are padded to: multiples of an eighth of a whole window."""
+
+
+def _by_width(windows: Sequence[Window], width: int, nt_per_token: int) -> dict[int, list[Window]]:
+    """Windows by the width they are padded to, which depends on nothing but their length."""
+    step = -(-width // (WIDTHS * nt_per_token)) * nt_per_token
+    found: dict[int, list[Window]] = {}
+    for window in windows:
+        length = window.read[1] - window.read[0]
+        found.setdefault(min(width, -(-length // step) * step), []).append(window)
+    return found
+
+
+def _encode(
+    group: Sequence[Window],
+    codes_of: Callable[[Window], NDArray[np.uint8]],
+    encoder: WindowEncoder,
+    rows: int,
+    width: int,
+) -> SparseWindows:
+    """Active features of a batch of windows, padded with N to `rows` windows of `width` bases."""
+    codes = np.full((rows, width), N_CODE, dtype=np.uint8)
+    for row, window in enumerate(group):
+        bases = codes_of(window)
+        codes[row, : len(bases)] = bases if window.strand == "+" else reverse_complement(bases)
+    # the dictionary is spared the left context: another window gives what is active there
+    wanted = np.zeros(codes.shape, dtype=bool)
+    wanted[: len(group)] = bases_of(group, width).in_cell
+    return encoder.activations_of(codes, wanted)
 
 
 def place(group: Sequence[Window], rows: SparseWindows) -> Activations:
@@ -372,10 +403,9 @@ def bases_of(group: Sequence[Window], width: int) -> BatchBases:
     )
 
 
-def _packed(
-    group: Sequence[Window], rows: SparseWindows, places: Places, width: int
-) -> NDArray[np.uint64]:
+def _packed(group: Sequence[Window], rows: SparseWindows, places: Places) -> NDArray[np.uint64]:
     """The activations of a batch at the bases of a shard, packed; each base asked about once."""
+    width = max(window.read[1] - window.read[0] for window in group)
     bases = bases_of(group, width)
     number = places.number(bases.contig[:, None], bases.position)
     number[~bases.in_cell] = -1

@@ -255,7 +255,12 @@ def free_port(host: str, port: int) -> int:
 
 def where_it_is(settings: Settings) -> str:
     """The line that says where the service is and who reaches it."""
-    reach = "this machine only" if settings.is_loopback else "WHOEVER REACHES THIS NETWORK ADDRESS"
+    if settings.is_loopback:
+        reach = "this machine only"
+    elif settings.has_tokens:
+        reach = "whoever has a token; put TLS in front of it"
+    else:
+        reach = "WHOEVER REACHES THIS NETWORK ADDRESS"
     return f"saetrack is at {address(settings)} ({reach}); Ctrl-C stops it"
 
 

@@ -58,7 +58,14 @@ RENEW_SECONDS = 5.0
 """A lease is renewed this often, or three times in its length if that is shorter."""
 
 STALL_SECONDS = 1800.0
-"""Work that has shown no progress for so long loses its lease: it hangs."""
+"""Work that has shown no progress for so long, and does not compute, loses its lease: it hangs."""
+
+SILENT_SECONDS = 12 * 3600.0
+"""Work that has shown no progress for so long loses its lease even though it computes."""
+
+BUSY_SHARE = 0.1
+"""A process that has used this share of the time on a core is at work: steps of a merge of a
+genome take longer than `STALL_SECONDS`, and report nothing in between."""
 
 STOP_SECONDS = 5.0
 """How long a process that is to stop waits for a database that is away."""
@@ -180,8 +187,14 @@ class Lease:
 
     def _keep(self) -> None:
         """Renew until the work ends, hangs or is lost."""
+        computed, used = self._seen, time.process_time()
         while not self._ended.wait(self._every):
-            if time.monotonic() - self._seen > STALL_SECONDS:
+            now, cpu = time.monotonic(), time.process_time()
+            if cpu - used > BUSY_SHARE * self._every:
+                computed = now
+            used = cpu
+            silent = now - self._seen
+            if silent > SILENT_SECONDS or min(silent, now - computed) > STALL_SECONDS:
                 log.error("%s shows no progress; its lease is given up", self._claimed.id)
                 return
             try:
@@ -331,7 +344,7 @@ class ShardRunner:
                 "device": describe_device(choose_device(self.settings.device)),
                 "annotation_skipped": None if genes is None else skipped_entries(genes),
             },
-            on_stage=lambda stage: lease.check(),
+            on_progress=lambda share: lease.check(int(share * claimed.bases)),
         )
 
     def encoder(self, card: DictionaryCard) -> Encoder:

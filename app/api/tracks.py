@@ -13,7 +13,7 @@ from flask import Response
 
 from annotations.errors import OptionError
 from annotations.tracks import SignalStrand
-from app import catalog, track_files
+from app import alleles, catalog, track_files
 from app.api.descriptions import DESCRIPTIONS, send_description
 from app.api.reach import Reach, own_run
 from app.api.sending import send_held
@@ -109,6 +109,10 @@ def made_row(reach: Reach, row: FeatureRow, kind: str) -> tuple[str, HeldFile]:
             catalog.signal_file(result, path, feature=row.feature, strand=row.strand)
         elif kind == "peaks.bw":
             track_files.peaks_bigwig(result, path, row=row)
+        elif kind == "alternative.bw":
+            alleles.track_file(result, path, row=row, track="alternative")
+        elif kind == "difference.bw":
+            alleles.track_file(result, path, row=row, track="difference")
         else:
             track_files.peaks_bigbed(result, path, rows=[row])
 
@@ -162,6 +166,16 @@ ROUTES: Final[Sequence[Route]] = (
                 RowSignalQuery,
             ),
             ("peaks.bb", f"Top peaks of a feature row: {PEAKS}", RowStrandQuery),
+            (
+                "alternative.bw",
+                "Activation on the alternative alleles at coordinates of the reference, bigWig.",
+                RowSignalQuery,
+            ),
+            (
+                "difference.bw",
+                "Alternative minus reference at every base of the reference alleles, bigWig.",
+                RowSignalQuery,
+            ),
         )
     ),
 )

@@ -171,7 +171,8 @@ def _track_file(reach: Reach, name: str, result: Result) -> tuple[HeldFile, str 
     if name in {"peaks", "genes"}:
         return reach.made(f"{name}.bb", MADE[name]), SQL[name]
     row, kind = track_row(name, result.n_features)
-    file = {"signal": "signal.bw", "heights": "peaks.bw", "peaks": "peaks.bb"}[kind]
+    ending = {"heights": "peaks.bw", "peaks": "peaks.bb"}
+    file = ending.get(kind, f"{kind}.bw")
     return made_row(reach, row, file)[1], SQL.get(kind)
 
 

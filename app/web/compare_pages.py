@@ -16,9 +16,8 @@ from annotations.activations import count_active_bases
 from annotations.errors import OptionError
 from annotations.types import Span
 from app.api import open_result
+from app.api.reach import by_token, own_run
 from app.api.regions import send_comparison
-from app.api.shared import by_token
-from app.api.tracks import own_run
 from app.catalog import Result
 from app.errors import RunStateError
 from app.feature_rows import chosen_rows

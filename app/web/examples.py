@@ -180,6 +180,21 @@ download.file(paste0(run, "/features/1-/peaks.bed"), "f1.bed", quiet = TRUE)
 """,
     ),
     Example(
+        "figure",
+        "Draw a figure",
+        "Features over the genes of a region, as SVG or PNG for a paper; chrA is a sequence of "
+        "my.fa, and chrA:1001-2000 would be a part of it.",
+        r"""
+curl -sS --fail-with-body -o figure.svg "$RUN/figure.svg?region=chrA&width=180mm"
+""",
+        """
+run.figure("figure.svg", region="chrA", width="180mm")
+""",
+        """
+download.file(paste0(run, "/figure.svg?region=chrA&width=180mm"), "figure.svg", quiet = TRUE)
+""",
+    ),
+    Example(
         "share",
         "Give the tracks away",
         "One unguessable address of a hub.txt for UCSC, igv.js, IGV and JBrowse 2. Whoever has it "

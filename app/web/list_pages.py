@@ -64,8 +64,9 @@ class FeatureList(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Names of its feature rows."""
-        return [word for word in self.features.split(",") if word]
+        """Names of its feature rows; a plus that was not written as %2B arrives as a space."""
+        words = [word.lstrip() for word in self.features.split(",")]
+        return [f"{word.rstrip()}+" if word.endswith(" ") else word for word in words if word]
 
     def with_rows(self, names: Sequence[str]) -> "FeatureList":
         """The same list of other rows, each once."""
@@ -106,12 +107,8 @@ def list_of(asked: Mapping[str, str]) -> FeatureList:
     OptionError
         If a part is too long.
     """
-    parts = {name: asked.get(name, "").strip(", \n\r\t") for name in FeatureList._fields}
-    # a plus that was not written as %2B is a space, and at the end it was stripped
-    given = asked.get("features", "")
-    parts["features"] = given.replace(" ,", "+,").rstrip(",")
-    if parts["features"].endswith(" "):
-        parts["features"] = parts["features"].rstrip(" ") + "+"
+    parts = {name: asked.get(name, "").strip() for name in FeatureList._fields}
+    parts["features"] = asked.get("features", "")  # a space at its end is a plus
     for name, most in (("name", MAX_NAME), ("notes", MAX_NOTES), ("features", MAX_FEATURES)):
         if len(parts[name]) > most:
             raise OptionError(f"{name} must have at most {most} characters, got {len(parts[name])}")

@@ -1,6 +1,7 @@
 """The blueprint with all its pages: importing this module is what puts them there."""
 
 from app.web import (
+    api_pages,
     compare_pages,
     feature_pages,
     list_pages,
@@ -12,6 +13,7 @@ from app.web import (
 from app.web.submit_pages import web
 
 __all__ = [
+    "api_pages",
     "compare_pages",
     "feature_pages",
     "list_pages",

@@ -75,9 +75,11 @@ PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     "runs_page": frozenset({"page_token"}),
     "run_page": frozenset({"features", "locus", "sort", "search", "all", "page"}),
     "tfs_page": frozenset({"q", "run", "dictionary", "list"}),
-    "tf_page": frozenset({"run", "dictionary", "max_q", "sort", "evidence", "group_by", "page", "list"}),
+    "tf_page": frozenset(
+        {"run", "dictionary", "max_q", "sort", "evidence", "group_by", "page", "list"}
+    ),
     "features_page": frozenset({"dictionary", "feature"}),
-    "random_feature": frozenset({"run", "list"}),
+    "random_feature": frozenset({"run"}),
     "feature_page": frozenset({"run", "list"}),
     "compare_page": frozenset({"features", "region", "scale", "over", "add"}),
     "shared_compare_page": frozenset({"features", "region", "scale", "over", "add"}),

@@ -38,7 +38,7 @@ def tfs_page() -> str | WerkzeugResponse:
     """Ask for a factor; without a name, the motifs that the dictionary knows best."""
     query, run, dictionary = (text_of(request.args, name) for name in ("q", "run", "dictionary"))
     if query is not None:
-        kept = {"run": run, "dictionary": dictionary}
+        kept = {"run": run, "dictionary": dictionary, "list": request.args.get("list")}
         rest = urlencode({name: value for name, value in kept.items() if value})
         address = f"/tfs/{quote(query, safe='')}" + (f"?{rest}" if rest else "")
         return redirect(address, HTTPStatus.SEE_OTHER)

@@ -13,12 +13,11 @@ from annotations.allele_effects import (
     EFFECTS_SCHEMA,
     ROUNDING,
     allele_effects,
-    difference_runs,
-    lifted,
     summaries,
+    values_of_pair,
     whole_features,
 )
-from annotations.allele_tracks import write_alternative, write_difference
+from annotations.allele_tracks import write_allele_track
 from annotations.alleles import RecordBases, cut_variants
 from annotations.errors import CoordinateError
 from annotations.records import Record
@@ -109,10 +108,10 @@ def test_an_insertion(tmp_path):
     (row,) = effects(tmp_path, alleles, *rows)
     assert (row["position"], row["change"]) == (2, 5.0)
     assert (row["reference_sum"], row["alternative_sum"]) == (3.0, 13.0)
-    moved = lifted(active(*rows), alleles)
-    assert moved.position.tolist() == [2, 3]
-    assert moved.value.tolist() == [6.0, 2.0]
-    assert set(moved.contig.tolist()) == {0}
+    assert values_of_pair(active(*rows), alleles.pairs[0]).tolist() == [
+        [0, 0, 1, 2, 0, 0],
+        [0, 0, 6, 2, 0, 0],
+    ]
 
 
 def test_a_deletion(tmp_path):
@@ -252,25 +251,15 @@ def test_the_tracks_are_at_the_references_coordinates(tmp_path):
         ("either", [0, 0, 5, 0, 0, -7.5], [0, 0, 6, 0, 0, 0.5]),
         ("-", [0, 0, 0, 0, 0, -8], [0] * 6),
     ):
-        write_difference(tmp_path / "d.bw", stretches, found.alleles, names, lengths, strand=strand)
-        write_alternative(
-            tmp_path / "a.bw", stretches, found.alleles, names, lengths, strand=strand
-        )
-        with pyBigWig.open(str(tmp_path / "d.bw")) as track:
-            assert track.chroms() == {names[0]: 6, names[2]: 7}
+        for track in ("difference", "alternative"):
+            path = tmp_path / f"{track}.bw"
+            inputs = (stretches, found.alleles, names, lengths)
+            write_allele_track(path, *inputs, track=track, strand=strand)
+        with pyBigWig.open(str(tmp_path / "difference.bw")) as track:
+            assert track.chroms() == dict(zip(names, lengths, strict=True))
+            assert track.intervals(names[1]) is None
             assert track.values(names[0], 0, 6) == wanted
             assert track.values(names[2], 0, 7) == [0] * 6 + [0 if strand == "-" else -2]
             assert track.header()["nBasesCovered"] == 13
-        with pyBigWig.open(str(tmp_path / "a.bw")) as track:
+        with pyBigWig.open(str(tmp_path / "alternative.bw")) as track:
             assert track.values(names[0], 0, 6) == moved
-
-
-@given(KIND, BASES)
-def test_runs_tile_the_reference_record(kind, bases):
-    (pair,) = cut(kind).alleles.pairs
-    runs = difference_runs(active(*((*key, value) for key, value in bases.items())), pair)
-    assert runs.start[0] == 0
-    assert runs.end[-1] == pair.map.reference_length
-    assert (runs.start[1:] == runs.end[:-1]).all()
-    assert (np.diff(runs.value) != 0).all()
-    assert np.isfinite(runs.value).all()

@@ -1,6 +1,7 @@
 """Atlases: labels and what is kept against hand-made toys, folders that are refused."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from annotations.atlas import (
     Atlas,
     AtlasCard,
     load_atlas,
+    pack,
     rounded,
     write_atlas,
 )
@@ -28,6 +30,7 @@ from annotations.atlas_build import (
     trimmed,
     with_causal,
 )
+from annotations.cards import file_sha256
 from annotations.errors import FormatError, LimitError, StorageError, WeightsError
 from annotations.feature_examples import EXAMPLES_SCHEMA
 from annotations.feature_groups import NEIGHBOURS_SCHEMA
@@ -433,6 +436,15 @@ def test_eight_thousand_full_rows_fit_the_limit_of_the_bundle():
             "sequence": pa.array(
                 ["".join(row) for row in letters[rng.integers(0, 4, (sites, 51))]]
             ),
+            # the bundled dictionary's examples have 1.2 active bases each
+            "values": pa.ListArray.from_arrays(
+                np.arange(sites + 1, dtype=np.int32) * 51,
+                pa.array(
+                    np.where(rng.random(sites * 51) < 0.03, rng.integers(1, 256, sites * 51), 0),
+                    pa.uint8(),
+                ),
+                type=EXAMPLES_SCHEMA.field("values").type,
+            ),
         },
         schema=EXAMPLES_SCHEMA,
     )
@@ -442,3 +454,19 @@ def test_eight_thousand_full_rows_fit_the_limit_of_the_bundle():
     kept = fitted(whole, 4_000_000)
     assert 1 <= kept.about.kept["examples"] < LEVELS[0].examples
     assert kept.labels.equals(whole.labels)
+
+
+def test_an_atlas_without_values_of_its_examples_is_read(tmp_path):
+    kept = write_atlas(small(), tmp_path / "new")
+    older = tmp_path / "older"
+    shutil.copytree(tmp_path / "new", older)
+    path = older / "examples.parquet"
+    path.write_bytes(pack(pq.read_table(path).drop_columns(["values"])))
+    record = json.loads((older / "atlas.json").read_text())
+    record["files"]["examples.parquet"] = file_sha256(path)
+    (older / "atlas.json").write_text(json.dumps(record))
+    read = load_atlas(older, kept.about.dictionary_sha256)
+    assert read.examples["values"].null_count == read.examples.num_rows > 0
+    assert read.examples.schema.types == EXAMPLES_SCHEMA.types
+    again = load_atlas(tmp_path / "new", kept.about.dictionary_sha256)
+    assert again.examples.drop_columns(["values"]).equals(read.examples.drop_columns(["values"]))

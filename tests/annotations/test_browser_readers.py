@@ -1,17 +1,16 @@
 """Our files read by programs that browsers of genomes are made of: JBrowse's, and kent's.
 
-    JBrowse 2  @gmod/bbi, @gmod/twobit, @gmod/indexedfasta under node:
-               npm install @gmod/bbi@8.1.1 @gmod/twobit@6 @gmod/indexedfasta@5 in any folder,
-               then NODE_PATH=<folder>/node_modules
+    JBrowse 2  @gmod/bbi, @gmod/twobit, @gmod/indexedfasta, @gmod/ucsc-hub under node:
+               scripts/install_node_readers.sh, which `make test-slow` calls
     UCSC       rtracklayer, which carries the kent library: apt install r-bioc-rtracklayer
 
 Each is skipped, and says so, where its program is missing.
 """
 
 import json
-import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,10 @@ from Bio.Seq import Seq
 from Bio.SeqRecord import SeqRecord
 
 from annotations.activations import Activations, to_stretches
+from annotations.bbi import Stretches
+from annotations.bigwig import write_runs
 from annotations.gene_track import write_genes_bigbed
+from annotations.hub import Genome, Hub, Track, hub_text
 from annotations.peak_track import write_peaks_bigbed
 from annotations.records import Record
 from annotations.sequence_files import fasta_index, write_named_fasta
@@ -34,13 +36,18 @@ from tests.annotations.test_peak_track import features, peak, peaks
 
 pytestmark = pytest.mark.slow
 
+READERS = Path(sys.prefix) / "node"
+"""Where scripts/install_node_readers.sh puts them."""
+
 NAMES = ["chr2", "chr10", "chr1"]
 LENGTHS = [90_000, 7_000, 130]
 
 SCRIPT = """
-const { BigWig, BigBed } = require('@gmod/bbi')
-const { TwoBitFile } = require('@gmod/twobit')
-const { IndexedFasta } = require('@gmod/indexedfasta')
+import { BigWig, BigBed } from '@gmod/bbi'
+import { TwoBitFile } from '@gmod/twobit'
+import { IndexedFasta } from '@gmod/indexedfasta'
+import { SingleFileHub } from '@gmod/ucsc-hub'
+import { readFileSync } from 'node:fs'
 const folder = process.argv[1]
 const features = async (file, names, lengths) => {
   const all = {}
@@ -48,27 +55,31 @@ const features = async (file, names, lengths) => {
     all[names[i]] = await file.getFeatures(names[i], 0, lengths[i])
   return all
 }
-;(async () => {
-  const { names, lengths } = JSON.parse(process.argv[2])
-  const peaks = new BigBed({ path: `${folder}/peaks.bb` })
-  const genes = new BigBed({ path: `${folder}/genes.bb` })
-  const signal = new BigWig({ path: `${folder}/signal.bw` })
-  const twobit = new TwoBitFile({ path: `${folder}/sequence.2bit` })
-  const path = `${folder}/sequence.fa`
-  const fasta = new IndexedFasta({ path, faiPath: `${path}.fai` })
-  const bases = {}
-  for (const name of names) bases[name] = [
-    await twobit.getSequence(name, 70, 130), await fasta.getSequence(name, 70, 130) ]
-  const header = await peaks.getHeader()
-  console.log(JSON.stringify({
-    peaks: await features(peaks, names, lengths),
-    genes: await features(genes, names, lengths),
-    signal: await features(signal, names, lengths),
-    found: await peaks.searchExtraIndex('F3-'),
-    defined: header.definedFieldCount,
-    bases,
-  }))
-})()
+const { names, lengths } = JSON.parse(process.argv[2])
+const peaks = new BigBed({ path: `${folder}/peaks.bb` })
+const genes = new BigBed({ path: `${folder}/genes.bb` })
+const signal = new BigWig({ path: `${folder}/signal.bw` })
+const wide = new BigWig({ path: `${folder}/wide.bw` })
+const twobit = new TwoBitFile({ path: `${folder}/sequence.2bit` })
+const path = `${folder}/sequence.fa`
+const fasta = new IndexedFasta({ path, faiPath: `${path}.fai` })
+const bases = {}
+for (const name of names) bases[name] = [
+  await twobit.getSequence(name, 70, 130), await fasta.getSequence(name, 70, 130) ]
+const header = await peaks.getHeader()
+const hub = new SingleFileHub(readFileSync(`${folder}/hub.txt`, 'utf-8'))
+const tracks = Object.fromEntries(
+  Object.entries(hub.tracks.data).map(([name, track]) => [name, track.data]))
+console.log(JSON.stringify({
+  peaks: await features(peaks, names, lengths),
+  genes: await features(genes, names, lengths),
+  signal: await features(signal, names, lengths),
+  wide: await wide.getFeatures('c', 0, 100000, { basesPerSpan: 1000 }),
+  found: await peaks.searchExtraIndex('F3-'),
+  defined: header.definedFieldCount,
+  bases,
+  hub: { hub: hub.hubData.data, genome: hub.genome.data, tracks },
+}))
 """
 
 R_SCRIPT = """
@@ -84,6 +95,9 @@ write_rows(file.path(folder, "reference.bb"), c("name", "score"))
 write_rows(file.path(folder, "peaks.bb"), c("name", "score"))
 write_rows(file.path(folder, "genes.bb"), c("name", "score"))
 write_rows(file.path(folder, "signal.bw"), c("score"))
+bins <- summary(BigWigFile(file.path(folder, "wide.bw")), GRanges("c", IRanges(1, 100000)),
+                size = 10, type = "mean")[[1]]$score
+cat("bins", bins, sep = "\\t", fill = TRUE)
 two_bit <- TwoBitFile(file.path(folder, "sequence.2bit"))
 for (name in c("chr2", "chr10", "chr1"))
   cat("2bit", name, as.character(import(two_bit, which = GRanges(name, IRanges(71, 130)))[[1]]),
@@ -123,7 +137,18 @@ def tracks(tmp_path: Path) -> Path:
         value=np.array([1.0, 2.0, 4.0, 8.0], np.float32),
     )
     write_bigwig(tmp_path / "signal.bw", to_stretches(active), NAMES, LENGTHS)
+    at = np.arange(100_000)
+    runs = Stretches(0 * at, at, at + 1, (at % 10).astype(np.float32))
+    write_runs(tmp_path / "wide.bw", runs, ["c"], [100_000])
     (tmp_path / "rows.json").write_text(json.dumps(rows))
+    genome = Genome("asm", "Three contigs", two_bit="sequence.2bit", chrom_sizes="chrom.sizes")
+    drawn = [
+        Track("f3", "signal", "signal.bw", "F3", "Feature 3", most=8),
+        Track("peaks", "peaks", "peaks.bb", "Peaks", "Top peaks", search=True),
+        Track("genes", "genes", "genes.bb", "Genes", "Genes", fields=12, search=True),
+    ]
+    hub = Hub("own", "own", "Three contigs", "me@lab.org", genome, drawn, "chr2:1-900")
+    (tmp_path / "hub.txt").write_text(hub_text(hub))
     return tmp_path
 
 
@@ -163,20 +188,16 @@ def test_the_adapters_of_jbrowse_read_our_files(tracks: Path) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("NOT CHECKED: node is missing, so JBrowse's readers were not tried")
-    probe = subprocess.run(
-        [node, "-e", "require('@gmod/bbi');require('@gmod/twobit');require('@gmod/indexedfasta')"],
-        capture_output=True,
-        check=False,
-    )
-    if probe.returncode:
-        where = os.environ.get("NODE_PATH", "not set")
-        pytest.skip(f"NOT CHECKED: node finds no @gmod packages (NODE_PATH is {where})")
+    if not (READERS / "node_modules").is_dir():
+        pytest.skip("NOT CHECKED: no JBrowse readers; bash scripts/install_node_readers.sh")
     said = subprocess.run(
-        [node, "-e", SCRIPT, str(tracks), json.dumps({"names": NAMES, "lengths": LENGTHS})],
+        [node, "--input-type=module", "-e", SCRIPT, str(tracks),
+         json.dumps({"names": NAMES, "lengths": LENGTHS})],
         capture_output=True,
         check=True,
         text=True,
-    )
+        cwd=READERS,
+    )  # fmt: skip
     found: dict[str, Any] = json.loads(said.stdout)
     read = [
         (name, row["start"], row["rest"].split("\t")[0])
@@ -194,8 +215,20 @@ def test_the_adapters_of_jbrowse_read_our_files(tracks: Path) -> None:
         for name, rows in found["signal"].items()
     }
     assert signal == SIGNAL
+    # of a zoom level: bins of many bases
+    first = found["wide"][0]
+    assert (first["score"], first["maxScore"], first["summary"]) == (4.5, 9, True)
+    assert len(found["wide"]) < 1000
     for name, own in bases(tracks).items():
         assert found["bases"][name] == [own, own]
+    hub = found["hub"]
+    assert (hub["hub"]["hub"], hub["hub"]["useOneFile"]) == ("own", "on")
+    assert (hub["genome"]["genome"], hub["genome"]["twoBitPath"]) == ("asm", "sequence.2bit")
+    files = {name: each.get("bigDataUrl") for name, each in hub["tracks"].items()}
+    assert files == {
+        "own_signal": None, "own_peaks": None, "own_genes": None,
+        "f3": "signal.bw", "peaks": "peaks.bb", "genes": "genes.bb",
+    }  # fmt: skip
 
 
 def test_the_kent_library_reads_our_files(tracks: Path) -> None:
@@ -230,4 +263,5 @@ def test_the_kent_library_reads_our_files(tracks: Path) -> None:
     for name, start, end, value in of("signal.bw"):
         signal.setdefault(name, []).append((int(float(start)), int(float(end)), float(value)))
     assert signal == SIGNAL
+    assert of("bins") == [["4.5"] * 10]
     assert dict(of("2bit")) == bases(tracks)

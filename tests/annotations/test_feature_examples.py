@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations import activations as activations_module
-from annotations.activations import as_stored, write_stretches
+from annotations.activations import as_stored, sort, write_stretches
 from annotations.feature_examples import (
     EXAMPLES_SCHEMA,
     FLANK,
     examples_table,
     ranges_of,
     sample_peaks,
+    window_values,
 )
 from annotations.peaks import find_peaks, with_context
 from annotations.sequences import encode_bases
@@ -83,3 +84,41 @@ def test_a_silent_dictionary_has_no_examples(tmp_path):
     write_stretches(to_stretches(activations([])), path)
     sampled = sample_peaks(path, [100])
     assert examples_table(sampled, [np.zeros(100, np.uint8)], ["a"], None).num_rows == 0
+
+
+def test_values_are_steps_of_the_rows_largest_in_the_sense_of_the_pass(tmp_path):
+    found = activations(
+        [(0, 1, 0, 40, 1.0), (0, 1, 0, 42, 4.0), (0, 1, 1, 60, 0.001),
+         (0, -1, 0, 50, 2.0), (0, -1, 0, 51, 8.0)]
+    )  # fmt: skip
+    path = tmp_path / "activations.parquet"
+    write_stretches(to_stretches(found), path)
+    sampled = sample_peaks(path, [100, 100])
+    table = examples_table(sampled, [np.zeros(100, np.uint8)] * 2, ["a", "b"], None)
+    rows = {(row["strand"], row["contig"], row["position"]): row for row in table.to_pylist()}
+    largest = rows[1, "a", 42]["values"]
+    assert (largest[FLANK], largest[FLANK - 2], sum(largest)) == (255, 64, 319)
+    # far below a step, and still not silent; the other contig's bases are not beside it
+    assert rows[1, "b", 60]["values"] == [0] * FLANK + [1] + [0] * FLANK
+    minus = rows[-1, "a", 51]["values"]
+    assert (minus[FLANK], minus[FLANK + 1], minus[FLANK - 1]) == (255, 64, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(row_lists())
+def test_values_against_a_slow_twin(found):
+    sampled_of = as_stored(activations(found))
+    table = find_peaks(sampled_of, EVERYWHERE)
+    ordered = sort(sampled_of)
+    values = window_values(ordered, table)
+    known = {
+        tuple(key): value for *key, value in zip(*map(np.ndarray.tolist, ordered), strict=True)
+    }
+    for peak, got in zip(table.to_pylist(), values, strict=True):
+        row, sense = (peak["feature"], peak["strand"]), peak["strand"]
+        top = max(value for key, value in known.items() if key[:2] == row)
+        slow = [
+            known.get((*row, peak["contig"], peak["position"] + sense * step), 0.0) / top
+            for step in range(-FLANK, FLANK + 1)
+        ]
+        assert got.tolist() == [int(np.ceil(np.float32(255) * np.float32(s))) for s in slow]

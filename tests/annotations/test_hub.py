@@ -54,6 +54,22 @@ def test_an_assembly_hub_in_one_file() -> None:
     assert len(set(names)) == 4
 
 
+def test_values_of_peaks_are_a_bigwig_in_a_group_of_their_own() -> None:
+    heights = SIGNAL._replace(name="f374_heights", kind="heights", url="f374/peaks.bw")
+    hub = HUB._replace(tracks=[SIGNAL, heights, PEAKS])
+    found = stanzas(hub_text(hub))
+    assert [stanza["track"] for stanza in found if "compositeTrack" in stanza] == [
+        "run1_signal",
+        "run1_heights",
+        "run1_peaks",
+    ]
+    (own,) = (stanza for stanza in found if stanza.get("track") == "f374_heights")
+    assert (own["parent"], own["type"]) == ("run1_heights on", "bigWig 0 4.25")
+    assert igvjs_config(hub)["tracks"][1]["format"] == "bigwig"
+    assert jbrowse_config(hub)["tracks"][1]["adapter"]["type"] == "BigWigAdapter"
+    assert 'path="f374/peaks.bw" type="bw"' in igv_session(hub)
+
+
 def test_a_hub_on_a_known_genome_carries_no_sequence() -> None:
     known = HUB._replace(genome=Genome("sacCer3", "S. cerevisiae R64"))
     assert stanzas(hub_text(known))[1] == {"genome": "sacCer3"}

@@ -21,6 +21,7 @@ from annotations.tracks import (
     write_bigwig,
     write_genes_bed,
     write_peaks_bed,
+    write_peaks_bigwig,
 )
 from tests.annotations.activation_cases import LENGTH, activations, row_lists, rows
 
@@ -138,6 +139,28 @@ def peaks_table(found, **labels):
     for name, values in labels.items():
         table = table.append_column(name, pa.array(values, pa.string()))
     return table
+
+
+@few
+@given(row_lists())
+def test_a_bigwig_of_peaks_holds_them_and_nothing_else(tmp_path_factory, drawn):
+    path = tmp_path_factory.mktemp("tracks") / "peaks.bw"
+    found = [(0, *row[1:]) for row in drawn if row[0] == 0]
+    write_peaks_bigwig(path, peaks_table(found), NAMES, LENGTHS)
+    with pyBigWig.open(str(path)) as file:
+        assert file.chroms() == dict(zip(NAMES, LENGTHS, strict=True))
+        for contig, name in enumerate(NAMES):
+            values = np.array(file.values(name, 0, LENGTHS[contig]), dtype=np.float32)
+            assert np.array_equal(values, dense(found, "either", contig))
+
+
+def test_a_bigwig_of_wrong_peaks_is_refused(tmp_path):
+    two = peaks_table([(0, 1, 0, 5, 1.0), (4, 1, 0, 5, 1.0)])
+    with pytest.raises(FormatError, match="one feature, got rows of 2"):
+        write_peaks_bigwig(tmp_path / "x.bw", two, NAMES, LENGTHS)
+    with pytest.raises(CoordinateError, match=r"must lie in \[0, 7\)"):
+        write_peaks_bigwig(tmp_path / "x.bw", peaks_table([(0, 1, 2, 7, 1.0)]), NAMES, LENGTHS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bed_of_a_case_done_by_hand():

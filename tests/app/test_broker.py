@@ -10,7 +10,7 @@ from app.config import Settings
 
 def test_a_message_is_one_json_file_that_names_the_task(settings: Settings) -> None:
     producer = make_producer(settings)
-    publish(producer, 7, queue=queue_name("toy-sae"))
+    publish(producer, 7, queue=queue_name("1" * 16, urgent=True))
     producer.close()
     [path] = (settings.broker_dir / "messages").iterdir()
     message = json.loads(path.read_text())

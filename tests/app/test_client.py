@@ -20,7 +20,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from werkzeug.formparser import parse_form_data
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from app import client as module
 from app.api import EXTENSION
@@ -32,6 +31,7 @@ from app.storage import LocalStorage
 from tests.app.atlas_cases import install_atlas
 from tests.app.conftest import FASTA, complete
 from tests.app.fake_server import Asked, FakeServer, Reply, fake_server
+from tests.app.live import listening
 
 ROOT = Path(__file__).parents[2]
 SECRET = "st_" + "0" * 40
@@ -244,7 +244,8 @@ def test_a_submission_is_a_form_with_its_files_byte_for_byte(
     assert fields == {
         "taxon": "fungi", "title": "a & b", "held_out": "chrI,chrII", "flank": "100"
     }  # fmt: skip
-    assert files["file"] == ("my %22own%22.fa", content)
+    assert files["file"] == ('my "own".fa', content)
+    assert b'filename="my %22own%22.fa"' in fake.asked[0].body
     assert files["genes"] == ("genes.bed", b"a\t0\t2\n")
     assert "motifs_file" not in files
 
@@ -315,6 +316,7 @@ def test_a_file_that_shrinks_is_not_sent_as_a_whole(
 ) -> None:
     path = tmp_path / "a.fa"
     path.write_bytes(FASTA)
+    fake.replies = [problem(400)]
     real = module._pieces
     monkeypatch.setattr(
         module, "_pieces", lambda parts, sizes: (path.write_bytes(b">"), real(parts, sizes))[1]
@@ -506,23 +508,11 @@ def test_files_stay_in_the_folder(fake: FakeServer, tmp_path: Path, name: str) -
 # -- the real application ----------------------------------------------------------------------
 
 
-class Quiet(WSGIRequestHandler):
-    """Says nothing."""
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        """Drop a line of the log."""
-
-
 @pytest.fixture
 def live(app: Flask) -> Iterator[Client]:
     """The application of the test installation, listening."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield Client(f"http://127.0.0.1:{server.server_port}", retries=0)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(app) as address:
+        yield Client(address, retries=0)
 
 
 def test_a_run_from_start_to_end(
@@ -576,6 +566,8 @@ def test_a_run_from_start_to_end(
     assert values.columns.tolist() == ["position", "1+", "1-"]
     assert values.values.tolist() == [[4, 1, 0], [5, 2, 4], [6, 0, 0]]
     assert run.region_features("chrA:5-7")["max"].tolist() == [4, 2]
+    assert "<svg" in run.figure(tmp_path / "f.svg", "chrA", features=["1+"]).read_text()
+    assert run.figure(tmp_path / "f.PNG", "chrA").read_bytes()[:4] == b"\x89PNG"
     assert run.save_peaks("1-", tmp_path / "one.bed").read_text().startswith("chrA\t5\t6\t")
 
     link = run.share("for a friend")

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyBigWig
@@ -15,9 +16,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
+from annotations.contig_aliases import AliasTable, Known
 from annotations.genome_folder import add_genome
 from app.api import run_cache
-from app.api.tracks import MAX_LISTS
 from app.config import Settings
 from app.database import reading
 from app.storage import LocalStorage
@@ -118,6 +119,39 @@ def test_peaks_have_label_motif_evidence_and_color(
     assert "chrB" not in bigbed(client.get(f"/v1/runs/{run}/features/1-/peaks.bb"), tmp_path)
 
 
+def values(answer: TestResponse, folder: Path) -> dict[str, list[float]]:
+    """Every base of a bigWig, as libBigWig reads it."""
+    assert answer.status_code == 200, answer.text
+    path = folder / "track.bw"
+    path.write_bytes(answer.data)
+    with pyBigWig.open(str(path)) as file:
+        return {name: file.values(name, 0, length) for name, length in file.chroms().items()}
+
+
+def test_a_bigwig_of_peaks_is_silent_but_at_the_peaks(
+    client: FlaskClient, run: str, tmp_path: Path
+) -> None:
+    token = share(client, run)["token"]
+    for base in (f"/v1/runs/{run}", f"/s/{token}"):
+        address = f"{base}/features/1"
+        # base 4 is active on +, and no peak
+        plus = values(client.get(f"{address}_plus/peaks.bw"), tmp_path)
+        assert plus == {"chrA": [0] * 5 + [2] + [0] * 14, "chrB": [0] * 10}
+        both = values(client.get(f"{address}/peaks.bw"), tmp_path)
+        assert both == {"chrA": [0] * 5 + [4] + [0] * 14, "chrB": [0] * 10}
+        signal = values(client.get(f"{address}_plus/signal.bw"), tmp_path)
+        assert signal["chrA"] == [0] * 4 + [1, 2] + [0] * 14
+    silent = values(client.get(f"/v1/runs/{run}/features/0/peaks.bw"), tmp_path)
+    assert silent == {"chrA": [0] * 20, "chrB": [0] * 10}
+    hub = stanzas(client.get(f"/v1/runs/{run}/hub.txt?features=1-&peaks=heights").text)
+    drawn = {stanza["track"]: stanza["type"] for stanza in hub if "bigDataUrl" in stanza}
+    assert drawn["f1_minus_heights"] == "bigWig 0 4"
+    assert "f1_minus_peaks" not in drawn
+    both_kinds = client.get(f"/v1/runs/{run}/hub.txt?features=1-&peaks=both").text
+    assert {"f1_minus_heights", "f1_minus_peaks"} <= set(re.findall(r"track (\w+)", both_kinds))
+    assert client.get(f"/v1/runs/{run}/hub.txt?peaks=x").status_code == 400
+
+
 def test_genes_are_bed12_in_both_forms(client: FlaskClient, run: str, tmp_path: Path) -> None:
     (row,) = bigbed(client.get(f"/v1/runs/{run}/genes.bb"), tmp_path)["chrA"]
     assert row[:11] == ["2", "18", "G1", "0", "+", "3", "17", "0,0,120", "2", "3,4,", "0,12,"]
@@ -172,7 +206,9 @@ def test_a_hub_attaches_only_to_a_genome_of_the_same_contigs(
 ) -> None:
     refused = client.get(f"/v1/runs/{run}/hub.txt?genome=sacCer3")
     assert refused.status_code == 400
-    assert "chrA has 20 bases, and is not there" in refused.get_json()["detail"]
+    detail = refused.get_json()["detail"]
+    assert "chrA is not there" in detail
+    assert "Leave genome out" in detail
     unknown = client.get(f"/v1/runs/{run}/hub.txt?genome=hg99")
     assert unknown.status_code == 404
     assert "sacCer3" in unknown.get_json()["detail"]
@@ -186,6 +222,67 @@ def test_a_hub_attaches_only_to_a_genome_of_the_same_contigs(
     links = client.get(f"/v1/runs/{run}/links.json?genome=myYeast").get_json()
     assert links["jbrowse_config"] is None
     assert links["hub"].endswith("/hub.txt?genome=myYeast")
+    wanted = re.findall(r"bigDataUrl (\S+)", hub.text)
+    assert len(wanted) == 8
+    for name in wanted:
+        assert name.endswith("?genome=myYeast")
+        assert client.get(f"/v1/runs/{run}/{name}").status_code == 200, name
+
+
+YEAST = (("chrM", "MT", "NC_001224.1"), ("chrI", "I", "NC_001133.9"))
+
+
+def fake_genome(monkeypatch: pytest.MonkeyPatch, ours: tuple[str, str]) -> None:
+    """Have sacCer3 be of the lengths of `FASTA`, and a stated table know our names."""
+    lengths = MappingProxyType({"chrI": 20, "chrM": 10, "chrX": 7})
+    rows = tuple((ucsc, own) for (ucsc, *_), own in zip(reversed(YEAST), ours, strict=True))
+    known = Known(AliasTable("sacCer3 (shipped)", rows), MappingProxyType({}))
+    monkeypatch.setattr("app.api.reach.assemblies", lambda: {"sacCer3": lengths})
+    monkeypatch.setattr("app.api.reach.shipped", lambda: {"sacCer3": known})
+
+
+def test_files_of_an_attached_hub_are_called_as_the_genome_calls_them(
+    client: FlaskClient, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_genome(monkeypatch, ("chrA", "chrB"))
+    token = share(client, run)["token"]
+    for base in (f"/v1/runs/{run}/", f"/s/{token}/"):
+        hub = client.get(f"{base}hub.txt?genome=sacCer3&features=1-,2%2B&peaks=both")
+        assert stanzas(hub.text)[1] == {"genome": "sacCer3"}
+        for name in re.findall(r"bigDataUrl (\S+)", hub.text):
+            answer = client.get(base + name)
+            path = tmp_path / "track"
+            path.write_bytes(answer.data)
+            with pyBigWig.open(str(path)) as file:
+                assert file.chroms() == {"chrI": 20, "chrM": 10}, name
+    named = values(client.get(f"{base}features/1_minus/signal.bw?genome=sacCer3"), tmp_path)
+    own = values(client.get(f"{base}features/1_minus/signal.bw"), tmp_path)
+    assert (named["chrI"], named["chrM"]) == (own["chrA"], own["chrB"])
+    assert bigbed(client.get(f"{base}peaks.bb?genome=sacCer3"), tmp_path)["chrM"][0][2] == "F2+"
+    assert client.get(f"{base}genes.bed?genome=sacCer3").text.startswith("chrI\t2\t18\tG1")
+    bed = client.get(f"/v1/runs/{run}/peaks.bed?genome=sacCer3").text
+    assert {line.split("\t")[0] for line in bed.splitlines()} == {"chrI", "chrM"}
+    bed = client.get(f"/v1/runs/{run}/features/1-/peaks.bed?genome=sacCer3").text
+    assert bed.startswith("chrI\t5\t6\tf1")
+    igv = client.get(f"{base}igv.json?genome=sacCer3").get_json()
+    assert igv["genome"] == "sacCer3"
+    assert igv["locus"].startswith("chrI:")
+    assert all(track["url"].endswith("?genome=sacCer3") for track in igv["tracks"])
+    # what has the run's own names keeps them
+    assert client.get(f"{base}sequence.fa?genome=sacCer3").status_code == 400
+
+
+def test_names_are_never_guessed(
+    client: FlaskClient, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_genome(monkeypatch, ("A", "B"))
+    for path in ("hub.txt", "peaks.bb", "features/1/signal.bw", "peaks.bed", "links.json"):
+        answer = client.get(f"/v1/runs/{run}/{path}?genome=sacCer3")
+        assert answer.status_code == 400, path
+        assert "chrA is not there; chrB is not there" in answer.get_json()["detail"]
+    fake_genome(monkeypatch, ("chrB", "chrA"))
+    detail = client.get(f"/v1/runs/{run}/hub.txt?genome=sacCer3").get_json()["detail"]
+    assert "chrA (there chrM) has 20 bases, 10 there" in detail
 
 
 def test_descriptions_name_files_that_are_there(client: FlaskClient, run: str) -> None:
@@ -215,6 +312,31 @@ def test_ucsc_is_linked_from_a_host_it_can_reach(client: FlaskClient, run: str, 
     object.__setattr__(settings, "trust_network", True)
     answer = client.get(f"/v1/runs/{run}/links.json", headers={"Host": "tracks.example.org"})
     assert answer.get_json()["ucsc"].startswith("https://genome.ucsc.edu/cgi-bin/hgGateway?")
+    for host in ("192.168.0.7", "lab", "tracks.local", "[fd00::1]"):
+        answer = client.get(f"/v1/runs/{run}/links.json", headers={"Host": host})
+        assert answer.get_json()["ucsc"] is None, host
+
+
+def test_links_begin_with_the_public_address_and_name_a_contact(
+    client: FlaskClient, run: str, app: Flask
+) -> None:
+    before = client.get(f"/v1/runs/{run}/links.json").get_json()
+    assert any("SAETRACK_CONTACT" in note for note in before["notes"])
+    assert any("SAETRACK_PUBLIC_URL" in note for note in before["notes"])
+    settings = app.extensions["saetrack"].settings
+    object.__setattr__(settings, "public_url", "https://tracks.example.org/dna")
+    object.__setattr__(settings, "contact", "me@example.org")
+    made = share(client, run)
+    base = f"https://tracks.example.org/dna/s/{made['token']}/"
+    assert made["url"] == f"{base}hub.txt"
+    links = client.get(f"/s/{made['token']}/links.json").get_json()
+    assert links["notes"] == []
+    hub_url = f"{base}hub.txt".replace(":", "%3A").replace("/", "%2F")
+    assert links["ucsc"].endswith(f"&hubUrl={hub_url}")
+    assert links["igv_desktop"].endswith(hub_url)
+    assert stanzas(client.get(f"/s/{made['token']}/hub.txt").text)[0]["email"] == "me@example.org"
+    igv = client.get(f"/s/{made['token']}/igv.json").get_json()
+    assert all(track["url"].startswith(base) for track in igv["tracks"])
 
 
 def test_a_token_is_told_once_and_stored_hashed(
@@ -347,16 +469,6 @@ def test_nothing_redirects(client: FlaskClient, run: str) -> None:
         assert client.get(path).status_code in {200, 404}, path
 
 
-def test_lists_of_features_do_not_fill_the_disk(
-    client: FlaskClient, run: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.api.tracks.MAX_LISTS", 2)
-    assert MAX_LISTS > 2
-    for features in ("1-", "1%2B", "2%2B", "2-", "1-,2-"):
-        assert client.get(f"/v1/runs/{run}/peaks.bb?features={features}").status_code == 200
-    assert len(list(run_cache(settings, run).glob("peaks.*.bb"))) == 2
-
-
 def test_tokens_are_kept_out_of_the_servers_log(
     app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -445,6 +557,8 @@ def test_a_strand_is_said_in_one_place(client: FlaskClient, run: str) -> None:
         ("1_minus/signal.bw?strand=%2B", 400),
         ("1_minus/peaks.bb?strand=%2B", 400),
         ("4/signal.bw", 404),
+        ("4/peaks.bw", 404),
+        ("1_minus/peaks.bw?strand=%2B", 400),
         ("4_minus/peaks.bb", 404),
         ("x/peaks.bb", 404),
     ):
@@ -485,6 +599,7 @@ def test_the_document_has_examples(client: FlaskClient) -> None:
         "token": "sht_Zk3...",
         "features": "374-,153+",
         "tf": "REB1",
+        "peaks": None,
         "genome": "sacCer3",
     }
     assert "share-links" in json.dumps(document["tags"])

@@ -1,11 +1,8 @@
 """Tracks under the web server that `saetrack serve` starts: what a test client cannot show."""
 
 import hashlib
-import http.client
 import json
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +12,8 @@ import pytest
 
 from app.api import run_cache
 from app.config import Settings
-from workers.serve import child_environment, free_port, web_command
+from tests.app.web_server import ask, web_process
+from workers.serve import free_port
 
 LARGE = 3 * 2**30
 """Bytes of a file that has no blocks but its last."""
@@ -31,24 +29,6 @@ class Server(NamedTuple):
     link: str
 
 
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def ask(port: int, path: str, method: str = "GET", **headers: str) -> Answer:
-    """One answer, on a connection of its own: the server closes idle ones after two seconds."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    try:
-        connection.request(method, path, headers=sent)
-        answer = connection.getresponse()
-        return Answer(answer.status, dict(answer.getheaders()), answer.read())
-    finally:
-        connection.close()
-
-
 @pytest.fixture
 def server(settings: Settings, finished: str, tmp_path: Path) -> Iterator[Server]:
     """The web process with a complete run, one of whose files is large; its log names addresses."""
@@ -60,28 +40,12 @@ def server(settings: Settings, finished: str, tmp_path: Path) -> Iterator[Server
         file.seek(0, os.SEEK_END)
         file.write(TAIL)
     (cache / "sequence.fa.sha256").write_text("0" * 64)
-    environment = child_environment(settings) | {"GUNICORN_CMD_ARGS": "--access-logfile=-"}
     log = tmp_path / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            web_command(settings), env=environment, stdout=stream, stderr=stream
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                made = ask(settings.port, f"/v1/runs/{finished}/share-links", "POST")
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+    with web_process(settings, log, {"GUNICORN_CMD_ARGS": "--access-logfile=-"}) as pid:
+        made = ask(settings.port, f"/v1/runs/{finished}/share-links", "POST")
         link = json.loads(made.body)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         yield Server(settings.port, children, log, link["token"], finished, link["id"])
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def bytes_read(pids: list[str]) -> int:
@@ -111,11 +75,30 @@ def test_ranges_under_the_server_we_ship(server: Server) -> None:
     past = ask(server.port, large, Range=f"bytes={LARGE}-")
     assert (past.status, past.headers["Content-Range"]) == (416, f"bytes */{LARGE}")
     small = f"/s/{server.token}/features/1_minus/signal.bw"
-    whole = ask(server.port, small)
+    whole = ask(server.port, small, Accept_Encoding="gzip, br")
     assert whole.headers["ETag"] == f'"{hashlib.sha256(whole.body).hexdigest()}"'
     assert ask(server.port, small, Range="bytes=3-9").body == whole.body[3:10]
     assert "Content-Encoding" not in whole.headers
     assert "Last-Modified" in whole.headers
+    for wanted in ("bytes=0-1,4-5", "bytes=x-y", "bytes", "items=0-1", "bytes=9-3"):
+        answer = ask(server.port, small, Range=wanted)
+        assert (answer.status, answer.body) == (200, whole.body), wanted
+    for name in (
+        "hub.txt", "igv.json", "session.xml", "jbrowse.json", "links.json", "about.html",
+        "peaks.bb", "features/1/peaks.bb", "features/1/peaks.bw", "sequence.2bit",
+        "sequence.fa.fai", "chrom.sizes", "provenance.json",
+    ):  # fmt: skip
+        path = f"/s/{server.token}/{name}"
+        got, head = ask(server.port, path), ask(server.port, path, "HEAD")
+        assert (got.status, head.status, head.body) == (200, 200, b""), name
+        for header in ("Content-Length", "Content-Type", "ETag", "Last-Modified", "Accept-Ranges"):
+            assert head.headers[header] == got.headers[header], (name, header)
+        assert int(head.headers["Content-Length"]) == len(got.body)
+        assert "Content-Encoding" not in got.headers
+        stale = ask(server.port, path, Range="bytes=0-0", If_Range='"stale"')
+        assert (stale.status, stale.body) == (200, got.body), name
+        part = ask(server.port, path, Range="bytes=0-0", If_Range=got.headers["ETag"])
+        assert (part.status, part.body) == (206, got.body[:1]), name
     preflight = ask(
         server.port, small, "OPTIONS", Origin="https://a.example",
         Access_Control_Request_Method="GET", Access_Control_Request_Headers="range",

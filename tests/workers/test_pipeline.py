@@ -235,3 +235,23 @@ def test_near_spans_share_their_cell_and_their_halo():
         (0, (128, 256)),
         (1, (0, 10)),
     ]
+
+
+def test_short_records_share_batches_and_are_found_as_if_alone(tmp_path, card, encoder):
+    lengths = [40, 150, 7, 90, 40, 300, 18, 144]
+    records = [random_sequence(length, seed) for seed, length in enumerate(lengths)]
+    together = fasta_of(tmp_path, *records)
+    spans = [Span(index, 0, length) for index, length in enumerate(lengths)]
+    counting = Planted(card)
+    run(tmp_path, "counted", together, spans, counting, batch=8)
+    width = card.stride + card.context
+    assert {wide % (width // 8) for _, wide in counting.shapes} == {0}
+    # 18 reads of 4 to 144 bases fill few batches of at most 8 whole windows each
+    assert max(rows * wide for rows, wide in counting.shapes) <= 8 * width
+    assert len(counting.shapes) <= 8
+    found = activations(run(tmp_path, "together", together, spans, encoder))
+    for index, span in enumerate(spans):
+        alone = activations(run(tmp_path, f"alone{index}", together, [span], encoder))
+        here = found.contig == index
+        for a, b in zip(alone, found, strict=True):
+            np.testing.assert_array_equal(a, b[here])

@@ -19,6 +19,24 @@ import click
     help="Gene annotation: BED, BED12, GFF3 or GTF, plain or gzip. A GenBank SEQ brings its own.",
 )
 @click.option(
+    "--variants",
+    metavar="VCF",
+    type=click.Path(path_type=Path),
+    help="Compare the alleles of each variant of a VCF file: two records are cut out of SEQ, with "
+    "the reference and with the alternative allele, and annotated in place of SEQ.",
+)
+@click.option(
+    "--alleles",
+    metavar="REF,ALT",
+    help="Compare two records of SEQ, named with a comma between them, reference first.",
+)
+@click.option(
+    "--flank",
+    metavar="BASES",
+    type=int,
+    help="Bases on each side of a variant.  [default: the context of the dictionary, at least 256]",
+)
+@click.option(
     "--taxon",
     metavar="TAXON",
     help="JASPAR group to scan for (vertebrates, plants, insects, fungi, nematodes, urochordates, "
@@ -74,6 +92,9 @@ def annotate(
     sequences: Path,
     out: Path,
     genes: Path | None,
+    variants: Path | None,
+    alleles: str | None,
+    flank: int | None,
     taxon: str | None,
     motifs_file: Path | None,
     held_out: str,
@@ -102,6 +123,7 @@ def annotate(
       saetrack query chrI --tf Reb1
       saetrack annotate yeast.fa --taxon fungi --held-out chrIX,chrXIV --out yeast
     """
+    from annotations.allele_inputs import AlleleRequest
     from annotations.options import names_of
     from workers.annotate import Request, annotate_file
     from workers.commands.summary import Bar, print_summary
@@ -110,6 +132,7 @@ def annotate(
         sequences=sequences,
         out=out,
         genes=genes,
+        compare=AlleleRequest(variants, alleles, flank),
         taxon=taxon,
         motifs_file=motifs_file,
         held_out=tuple(names_of(held_out)),

@@ -87,12 +87,16 @@ def figure(
         else parse_rows(features, result.n_features)
     )
     with tempfile.TemporaryDirectory() as scratch:
-        given = {
-            "genes": _genes(genes, folder, Path(scratch)),
-            "sequences": _sequences(sequences, folder, Path(scratch)),
-        }
-        known = {name: path for name, path in given.items() if path is not None}
-        shown = region_data(replace(result, **known), span, rows, motifs=motifs)
+        shown = region_data(
+            replace(
+                result,
+                genes=_genes(genes, folder, Path(scratch)) or result.genes,
+                sequences=_sequences(sequences, folder, Path(scratch)) or result.sequences,
+            ),
+            span,
+            rows,
+            motifs=motifs,
+        )
     data = (
         figure_svg(shown, style).encode()
         if out.suffix == ".svg"

@@ -28,7 +28,8 @@
   /** Whether files are read by ranges here: never on a disk, and not on every server. */
   async function hasRanges() {
     if (window.location.protocol === "file:") return false;
-    const answer = await fetch(config.reference.twoBitURL, { headers: { Range: "bytes=1-4" } });
+    // not from the cache: it answers ranges of a file that it has whole
+    const answer = await fetch(config.reference.twoBitURL, { headers: { Range: "bytes=1-4" }, cache: "no-store" });
     return answer.status === 206 && (await answer.arrayBuffer()).byteLength === 4;
   }
 
@@ -66,7 +67,7 @@
     const order = 10 + 2 * [...buttons.keys()].indexOf(name);
     const wig = { name: first, type: "wig", format: "bigwig", url: source(signal), color, min: 0, height: 50, order };
     if (most) wig.max = Number(most);
-    return [wig, { name: second, type: "annotation", format: "bigbed", url: source(peaks), displayMode: "COLLAPSED", margin: 4, height: 24, color, visibilityWindow: -1, order: order + 1 }];
+    return [wig, { name: second, type: "annotation", format: "bigbed", url: source(peaks), displayMode: "SQUISHED", squishedRowHeight: 12, margin: 4, height: 22, color, visibilityWindow: -1, order: order + 1 }];
   }
 
   /** Say on each button whether its feature is drawn. */
@@ -76,6 +77,7 @@
       button.hidden = !browser || !source(button.dataset.signal);
       button.setAttribute("aria-pressed", String(on));
       button.textContent = on ? "Drawn" : "Draw";
+      button.setAttribute("aria-label", `${button.textContent} feature ${name}`);
       button.classList.toggle("main", on);
     }
     document.getElementById("drawn").textContent = features.join(", ") || "no feature";

@@ -20,8 +20,12 @@ function remember() {
   address.searchParams.set("locus", locus.value);
   window.history.replaceState(null, "", address);
   for (const input of document.querySelectorAll('input[type="hidden"][name="features"]')) input.value = features.join(",");
-  for (const input of document.querySelectorAll('input[type="hidden"][name="locus"]')) input.value = locus.value;
+  for (const input of document.querySelectorAll('input[type="hidden"]:is([name="locus"], [name="region"])')) input.value = locus.value;
   drawn.textContent = features.join(", ") || "no feature; choose some below";
+  for (const link of document.querySelectorAll("a.figure")) {
+    link.search = new URLSearchParams({ region: locus.value, features: features.slice(0, MAX).join(",") });
+    link.hidden = !features.length;
+  }
   mark();
 }
 

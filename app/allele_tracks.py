@@ -1,0 +1,65 @@
+"""The tracks of a hub for a run that compares alleles: beside each signal its alternative and the
+difference, at coordinates of the reference alleles.
+
+Letters are asked for (igv.js dynseq, UCSC `logo on`): the records are short, and what a change does
+to a site is read base by base.
+"""
+
+from collections.abc import Sequence
+
+from annotations.hub import Track
+from app.alleles import largest_changes
+from app.catalog import Result
+from app.feature_rows import FeatureRow
+
+
+def with_alleles(
+    result: Result, rows: Sequence[FeatureRow], tracks: Sequence[Track]
+) -> list[Track]:
+    """The tracks of feature rows with those of their alternative alleles.
+
+    Parameters
+    ----------
+    result : Result
+        Of a run that compares alleles.
+    rows : sequence of FeatureRow
+        Those that are drawn.
+    tracks : sequence of Track
+        As `app.run_hub` makes them for a run without alleles.
+
+    Returns
+    -------
+    tracks : list of Track
+        Each signal is followed by its alternative and the difference, on axes that can be compared:
+        the signal's, and one about 0 that holds the largest change of the row.
+    """
+    changes = {f"features/{row.word}/": size for row, size in largest_changes(result, rows).items()}
+    found: list[Track] = []
+    for track in tracks:
+        if track.kind != "signal":
+            found.append(track)
+            continue
+        folder = track.url.removesuffix("signal.bw")
+        found.append(track._replace(letters=True, short_label=f"ref {track.short_label}"))
+        found.append(
+            track._replace(
+                name=f"{track.name}_alternative",
+                kind="alternative",
+                url=f"{folder}alternative.bw",
+                short_label=f"alt {track.short_label}",
+                long_label=f"Alternative allele: {track.long_label}",
+                letters=True,
+            )
+        )
+        found.append(
+            track._replace(
+                name=f"{track.name}_difference",
+                kind="difference",
+                url=f"{folder}difference.bw",
+                short_label=f"alt-ref {track.short_label}",
+                long_label=f"Alternative minus reference: {track.long_label}",
+                most=changes[folder] or track.most,
+                letters=True,
+            )
+        )
+    return found

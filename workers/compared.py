@@ -1,0 +1,110 @@
+"""`saetrack annotate --variants` and `--alleles`: the records of the run, and what is told of them.
+
+    SEQ + VCF --cut_records--> two records for each variant (annotations.alleles)
+    result of the merge --write_compared--> alleles.json, allele_effects.tsv, rows to be drawn
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from annotations.allele_inputs import AlleleRequest, compared
+from annotations.alleles import ALLELES_FILE, Alleles, Cut, alleles_json
+from annotations.cards import Cards, DictionaryCard, file_sha256
+from annotations.errors import UnknownNameError
+from annotations.genome_folder import Genome, open_genome
+from annotations.sequences import open_fasta, read_sequences
+from annotations.tables import write_tsv
+from app.feature_rows import FeatureRow
+from workers.merge import EFFECTS_FILE
+
+EFFECTS_TSV = "allele_effects.tsv"
+"""The table of changes as text, with the names of the pairs."""
+
+
+def cut_records(
+    request: AlleleRequest,
+    sequences: Path,
+    genomes: Path,
+    cards: Cards,
+    card: DictionaryCard,
+) -> tuple[Cut, dict[str, object]]:
+    """Cut the records of variants; a registered genome is read only where these are.
+
+    Parameters
+    ----------
+    request : AlleleRequest
+        With a path of variants.
+    sequences : Path
+        A file, or the name of a registered genome.
+    genomes : Path
+        Folder of the registered genomes.
+    cards, card : Cards, DictionaryCard
+        The dictionary of the run.
+
+    Returns
+    -------
+    cut : Cut
+    record : dict
+        What provenance says of the files.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such file or genome.
+    FormatError, CoordinateError, LimitError, OptionError
+        As `annotations.allele_inputs.compared`.
+    """
+    model, record = cards.model(card.model_id), dict[str, object]()
+    if isinstance(request.variants, Path):
+        if not request.variants.is_file():
+            raise UnknownNameError(f"there is no file {request.variants}")
+        record["variants"] = _file_record(request.variants)
+    if sequences.is_file():
+        record["sequences"] = _file_record(sequences)
+        return compared(request, read_sequences(sequences).records, card, model), record
+    genome = _genome(genomes, sequences)
+    record["sequences"] = {"genome": genome.name, **genome.source["sequences"]}
+    with open_fasta(genome.fasta) as source:
+        return compared(request, source, card, model), record
+
+
+def write_compared(folder: Path, alleles: Alleles, top: int) -> list[FeatureRow]:
+    """Put the pairs and the table of changes as text beside the merge's files.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the result.
+    alleles : Alleles
+        The pairs.
+    top : int
+        Most feature rows.
+
+    Returns
+    -------
+    rows : list of FeatureRow
+        Those with the largest change in any pair.
+    """
+    (folder / ALLELES_FILE).write_text(alleles_json(alleles), encoding="utf-8")
+    effects = pq.read_table(folder / EFFECTS_FILE)
+    names = pa.array([alleles.pairs[index].name for index in effects["pair"].to_pylist()])
+    at = effects.schema.get_field_index("pair") + 1
+    write_tsv(effects.add_column(at, "name", names.cast(pa.string())), folder / EFFECTS_TSV)
+    order = np.argsort(-np.abs(effects["change"].to_numpy()), kind="stable")
+    first = effects.select(["feature", "strand"]).take(pa.array(order)).to_pylist()
+    rows = (FeatureRow(row["feature"], "+" if row["strand"] > 0 else "-") for row in first)
+    return list(dict.fromkeys(rows))[:top]
+
+
+def _file_record(path: Path) -> dict[str, object]:
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def _genome(genomes: Path, name: Path) -> Genome:
+    try:
+        return open_genome(genomes, str(name))
+    except UnknownNameError as error:
+        raise UnknownNameError(f"there is no file {name}, and {error}") from None
