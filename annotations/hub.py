@@ -352,11 +352,14 @@ def _track_stanza(track: Track, parent: str) -> dict[str, str]:
         if track.letters:
             fields["logo"] = "on"
     else:
-        fields |= {"type": f"bigBed {track.fields} +", "color": color}
-        if track.fields >= 9:
-            fields["itemRgb"] = "on"
+        fields["type"] = f"bigBed {track.fields} +"
+        # igv.js would draw every item in the color of the track, and not in its own
+        fields |= {"itemRgb": "on"} if track.fields >= 9 else {"color": color}
         if track.search:
             fields["searchIndex"] = "name"
+    if not track.shown:
+        # igv.js shows a member of a composite that is merely off
+        fields["visibility"] = "hide"
     if track.html is not None:
         fields["html"] = track.html
     return fields
@@ -373,14 +376,13 @@ def _cut(text: str, most: int) -> str:
 
 
 def _igvjs_track(track: Track) -> dict[str, Any]:
-    common = {
-        "name": track.short_label,
-        "url": track.url,
-        "color": f"rgb({','.join(map(str, track.color))})",
-    }
+    common = {"name": track.short_label, "url": track.url}
+    color = f"rgb({','.join(map(str, track.color))})"
     if not track.is_bigwig:
-        return {"type": "annotation", "format": "bigbed", **common}
-    view: dict[str, Any] = {"type": "wig", "format": "bigwig", **common}
+        # items have colors of their own, which that of the track would hide
+        own = {} if track.fields >= 9 else {"color": color}
+        return {"type": "annotation", "format": "bigbed", **common, **own}
+    view: dict[str, Any] = {"type": "wig", "format": "bigwig", **common, "color": color}
     if track.kind != "difference" or track.most is not None:
         view["min"] = track.least or 0
     if track.most is not None:

@@ -4,8 +4,9 @@ The height of a letter is its frequency times the information of its column (Sch
 1990): 2 + sum(f * log2(f)) bits, from 0 where all bases are equal to 2 where there is only one.
 """
 
+from collections.abc import Sequence
 from html import escape
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ _COLUMN: Final = 20.0
 _BIT: Final = 40.0
 """Height of one bit in pixels."""
 _LEFT, _TOP, _BOTTOM = 34.0, 8.0, 20.0
+_NAME: Final = 18.0
+"""Room for the name of a logo among others."""
 _SHORTEST: Final = 0.005
 """Bits below which a letter would not be seen."""
 
@@ -139,6 +142,87 @@ def logo_svg(
     for column in range(columns):
         parts += _column(heights[:, column], _LEFT + _COLUMN * column, ground)
     return "".join([*parts, "</svg>"])
+
+
+class Placed(NamedTuple):
+    """A logo among others, each column over the same base."""
+
+    counts: NDArray[np.float64] | NDArray[np.int32]
+    """Shape (4, width): counts or probabilities of A, C, G, T."""
+    first: int
+    """Number of its first column."""
+    name: str
+    """Stands beside it."""
+
+
+def aligned_logos_svg(logos: Sequence[Placed], *, title: str, pseudocount: float = 0.0) -> str:
+    """Sequence logos one below the other, over one axis.
+
+    Parameters
+    ----------
+    logos : sequence of Placed
+        One or more; their columns span at most `MAX_COLUMNS`.
+    title : str
+        What they are of; read out by screen readers and shown as a tooltip.
+    pseudocount : float
+        As in `letter_heights`.
+
+    Returns
+    -------
+    svg : str
+        As `logo_svg` makes it; column 0 has a line through all of them.
+
+    Raises
+    ------
+    FormatError
+        As in `letter_heights`, or if there is no logo.
+    """
+    if not logos:
+        raise FormatError("a picture of logos needs one or more")
+    low = min(logo.first for logo in logos)
+    high = max(logo.first + np.shape(logo.counts)[-1] for logo in logos)
+    if high - low > MAX_COLUMNS:
+        raise FormatError(f"logos span at most {MAX_COLUMNS} columns, got {high - low}")
+    each = 2 * _BIT + _NAME + 6
+    width, height = _LEFT + _COLUMN * (high - low) + 4, _TOP + each * len(logos) + _BOTTOM - 6
+    # names are wider than a logo of few columns
+    width = max(width, _LEFT + 6 * max(len(logo.name) for logo in logos))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}" height="{height:g}" '
+        f'viewBox="0 0 {width:g} {height:g}"><title>{escape(_visible(title))}</title>'
+    ]
+    middle = _LEFT + _COLUMN * (0.5 - low)
+    ground = _TOP + each * len(logos) - 6
+    if low <= 0 < high:
+        parts.append(
+            f'<path d="M{middle:g} {_TOP:g}V{ground:g}" stroke="#808080" stroke-dasharray="2 3"/>'
+        )
+    for at, logo in enumerate(logos):
+        base = _TOP + each * (at + 1) - 6
+        left = _LEFT + _COLUMN * (logo.first - low)
+        heights = letter_heights(logo.counts, pseudocount)
+        columns = heights.shape[1]
+        parts.append(
+            f'<text x="{_LEFT:g}" y="{base - 2 * _BIT - 4:g}" fill="#808080" '
+            f'font-family="sans-serif" font-size="11">{escape(_visible(logo.name))}</text>'
+            f'<path d="M{left:g} {base:g}h{_COLUMN * columns:g}M{_LEFT - 3:g} {base - 2 * _BIT:g}'
+            f'v{2 * _BIT:g}" fill="none" stroke="#808080"/>'
+            '<g fill="#808080" font-family="sans-serif" font-size="10" text-anchor="end">'
+            f'<text x="{_LEFT - 8:g}" y="{base + 3:g}">0</text>'
+            f'<text x="{_LEFT - 8:g}" y="{base - 2 * _BIT + 6:g}">2</text>'
+            f'<text transform="translate({_LEFT - 12:g} {base - _BIT:g})rotate(-90)" '
+            'text-anchor="middle">bits</text></g>'
+        )
+        for column in range(columns):
+            parts += _column(heights[:, column], left + _COLUMN * column, base)
+    step = 1 if high - low <= 30 else 5
+    parts.append('<g fill="#808080" font-family="sans-serif" font-size="9" text-anchor="middle">')
+    parts += [
+        f'<text x="{_LEFT + _COLUMN * (number - low + 0.5):g}" y="{ground + 13:g}">{number}</text>'
+        for number in range(low, high)
+        if number % step == 0
+    ]
+    return "".join([*parts, "</g></svg>"])
 
 
 def _column(heights: NDArray[np.float64], left: float, ground: float) -> list[str]:

@@ -16,7 +16,7 @@ it rounds scores to 0.1 bit, scores N as 0 and knows only the uniform background
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -181,6 +181,7 @@ def scan(
     p: float = MOTIF_P,
     floor: float = FLOOR_P,
     background: NDArray[np.float64] | None = None,
+    on_part: Callable[[float], None] = lambda part: None,
 ) -> pa.Table:
     """All places where a motif scores at least its threshold, on either strand.
 
@@ -193,6 +194,8 @@ def scan(
         As in `motif_thresholds`.
     background : ndarray of float64, shape (4,), optional
         By default that of `sequences`.
+    on_part : callable
+        Told the part of the bases that is done, 0 to 1; may raise to stop.
 
     Returns
     -------
@@ -229,6 +232,7 @@ def scan(
                 hits._replace(start=hits.start + begin)
                 for hits in _scan_chunk(chunk, limits, owned=stop - begin)
             ]
+        on_part(stop / len(joined))
     return _hits_table(found, limits, offsets)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.errors import CoordinateError, StorageError
-from annotations.sequences import LINE_WIDTH, encode_bases
+from annotations.pieces import PieceFile, has_pieces
+from annotations.sequences import LINE_WIDTH, encode_bases, write_record
 from annotations.tables import replacing
 
 
@@ -51,8 +52,13 @@ def fasta_index(names: Sequence[str], lengths: Sequence[int]) -> str:
     >>> fasta_index(["c1", "c2"], [81, 4])
     'c1\t81\t4\t80\t81\nc2\t4\t91\t4\t5\n'
     """
+    return index_of(places(names, lengths))
+
+
+def index_of(found: Sequence[Place]) -> str:
+    """The .fai of records that lie at some places."""
     lines = []
-    for name, length, offset in places(names, lengths):
+    for name, length, offset in found:
         width = min(LINE_WIDTH, length)
         lines.append(f"{name}\t{length}\t{offset}\t{width}\t{width + 1}\n")
     return "".join(lines)
@@ -124,6 +130,77 @@ def read_bases(path: Path, place: Place, start: int, end: int) -> bytes:
     if len(found) != end - start:
         raise StorageError(f"{path.name} is cut: it lacks bases of a record")
     return found
+
+
+class StoredBases:
+    """Random access to the stored sequences of a run, whole or in pieces.
+
+    Nothing is indexed: where a base lies follows from lengths, or from the headers of the pieces.
+    """
+
+    def __init__(self, path: Path, lengths: Sequence[int]) -> None:
+        """Find where the contigs lie.
+
+        Parameters
+        ----------
+        path : Path
+            FASTA of a computation.
+        lengths : sequence of int
+            Bases of its contigs.
+
+        Raises
+        ------
+        StorageError, FormatError
+            If the file is missing, or one of pieces that is cut.
+        """
+        self._path = path
+        self._in_pieces = has_pieces(path)
+        names = [str(at) for at in range(len(lengths))]
+        self._places = [] if self._in_pieces else places(names, lengths)
+
+    def fetch(self, contig: int, start: int, end: int) -> bytes:
+        """Bases ``[start, end)`` of a contig, upper-case IUPAC; N where nothing is stored.
+
+        Raises
+        ------
+        CoordinateError
+            If not ``0 <= start <= end <= length``.
+        StorageError
+            If the file is cut.
+        """
+        if not self._in_pieces:
+            return read_bases(self._path, self._places[contig], start, end)
+        with PieceFile(self._path) as source:
+            return source.fetch(str(contig), start, end)
+
+
+def write_pieces_fasta(source: Path, path: Path, names: Sequence[str]) -> list[Place]:
+    """Copy the pieces of a computation as FASTA, each under its locus: ``chrI:1001-2000``.
+
+    Parameters
+    ----------
+    source : Path
+        Which `annotations.pieces.write_pieces` wrote.
+    path : Path
+        Made or replaced, whole or not at all.
+    names : sequence of str
+        Of the contigs.
+
+    Returns
+    -------
+    places : list of Place
+        Where each piece lies in the copy.
+    """
+    with PieceFile(source) as pieces:
+        loci = [
+            (f"{names[int(name)]}:{piece.start + 1}-{piece.end}", name, piece)
+            for name in pieces.names
+            for piece in pieces.pieces(name)
+        ]
+        with replacing(path) as temporary, temporary.open("wb") as out:
+            for locus, name, piece in loci:
+                write_record(out, locus, pieces.fetch(name, piece.start, piece.end))
+    return places([locus for locus, _, _ in loci], [p.end - p.start for _, _, p in loci])
 
 
 def read_codes(path: Path, names: Sequence[str], lengths: Sequence[int]) -> list[NDArray[np.uint8]]:

@@ -8,12 +8,14 @@ header, index of names, then for each record its size, runs of N, runs of lower 
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from annotations.errors import FormatError, LimitError
+from annotations.pieces import PieceFile
+from annotations.sequences import encode_bases
 from annotations.tables import replacing
 
 _MAGIC: Final = 0x1A412743
@@ -42,13 +44,78 @@ def write_2bit(path: Path, names: Sequence[str], sequences: Sequence[NDArray[np.
     LimitError
         If the file would pass 4 GB, which version 0 cannot address.
     """
+    _write(path, names, [_Record(len(codes), [(0, codes)]) for codes in sequences])
+
+
+def write_2bit_of_pieces(path: Path, names: Sequence[str], source: PieceFile) -> None:
+    """Write pieces of long sequences as 2bit, N where there is no piece, whole or not at all.
+
+    Time and memory go with the pieces. The file is as long as that of the whole sequences, and
+    has holes where file systems have them.
+
+    Parameters
+    ----------
+    path : Path
+        Made or replaced; its folder exists.
+    names : sequence of str
+        Of the records, in the order of those of `source`.
+    source : PieceFile
+
+    Raises
+    ------
+    FormatError, LimitError
+        As `write_2bit`.
+    """
+    records = []
+    for contig in source.names:
+        length = source.length(contig)
+        ranges: list[list[int]] = []
+        for piece in source.pieces(contig):
+            # four bases share a byte
+            low, high = piece.start // 4 * 4, min(length, -(-piece.end // 4) * 4)
+            if ranges and low <= ranges[-1][1]:
+                ranges[-1][1] = high
+            else:
+                ranges.append([low, high])
+        parts = [(low, encode_bases(source.fetch(contig, low, high))) for low, high in ranges]
+        records.append(_Record(length, parts))
+    _write(path, names, records)
+
+
+class _Record(NamedTuple):
+    """A sequence of which some parts are known."""
+
+    length: int
+    parts: list[tuple[int, NDArray[np.uint8]]]
+    """First base, a multiple of 4, and base codes of each part; no two touch."""
+
+    def unknown(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Starts and lengths of the runs of N, those between the parts among them."""
+        start, end, at = [], [], 0
+        for first, codes in self.parts:
+            runs, sizes = _unknown(codes)
+            start += [np.array([at]), runs + first]
+            end += [np.array([first]), runs + sizes + first]
+            at = first + len(codes)
+        starts = np.concatenate([*start, [at]])
+        ends = np.concatenate([*end, [self.length]])
+        starts, ends = starts[starts < ends], ends[starts < ends]
+        if not len(starts):
+            return starts.astype(np.int64), ends.astype(np.int64)
+        # a run of N at the edge of a part goes on in the gap behind it
+        new = np.concatenate([[True], starts[1:] > ends[:-1]])
+        last = np.append(np.flatnonzero(new)[1:] - 1, len(starts) - 1)
+        return starts[new], ends[last] - starts[new]
+
+
+def _write(path: Path, names: Sequence[str], records: Sequence[_Record]) -> None:
     spelled = [name.encode() for name in names]
     if any(not 0 < len(name) < 256 for name in spelled) or len(set(spelled)) < len(spelled):
         raise FormatError("names of a 2bit must be 1 to 255 bytes long, and no two the same")
-    runs = [_unknown(codes) for codes in sequences]
+    runs = [record.unknown() for record in records]
     sizes = [
-        16 + 8 * len(start) + -(-len(codes) // 4)
-        for codes, (start, _) in zip(sequences, runs, strict=True)
+        16 + 8 * len(start) + -(-record.length // 4)
+        for record, (start, _) in zip(records, runs, strict=True)
     ]
     first = 16 + sum(5 + len(name) for name in spelled)
     if first + sum(sizes) > _LARGEST:
@@ -62,11 +129,16 @@ def write_2bit(path: Path, names: Sequence[str], sequences: Sequence[NDArray[np.
         for name, size in zip(spelled, sizes, strict=True):
             file.write(struct.pack("<B", len(name)) + name + struct.pack("<I", at))
             at += size
-        for codes, (start, length) in zip(sequences, runs, strict=True):
-            file.write(struct.pack("<II", len(codes), len(start)))
+        for record, (start, length) in zip(records, runs, strict=True):
+            file.write(struct.pack("<II", record.length, len(start)))
             file.write(start.astype("<u4").tobytes() + length.astype("<u4").tobytes())
             file.write(struct.pack("<II", 0, 0))
-            file.write(_packed(codes))
+            begin = file.tell()
+            for at, codes in record.parts:
+                file.seek(begin + at // 4)
+                file.write(_packed(codes))
+            file.seek(begin + -(-record.length // 4))
+        file.truncate()
 
 
 def _unknown(codes: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,8 +23,9 @@ from annotations.gene_track import gene_models
 from annotations.jaspar import Motif, resolve_tf
 from annotations.motif_scan import MILLIBITS, background_of_counts, log_odds, motif_thresholds
 from annotations.peak_track import UNKNOWN, strongest
+from annotations.pieces import PieceFile, has_pieces
 from annotations.run_motifs import catalogue_of
-from annotations.sequence_files import places, read_bases
+from annotations.sequence_files import StoredBases
 from annotations.sequences import encode_bases
 from annotations.tracks import signal_runs
 from annotations.types import STRAND_SIGNS, Span
@@ -196,6 +197,13 @@ def background_of_file(path: Path) -> NDArray[np.float64]:
         `app.catalog.Result.sequences`, which never change.
     """
     counts = np.zeros(256, dtype=np.float64)
+    if has_pieces(path):
+        with PieceFile(path) as source:
+            for name in source.names:
+                for piece in source.pieces(name):
+                    bases = np.frombuffer(source.fetch(name, piece.start, piece.end), np.uint8)
+                    counts += np.bincount(bases, minlength=256)
+        return background_of_counts(counts[[ord(base) for base in "ACGT"]])
     with path.open("rb") as file:
         # its records are named by numbers: every letter is a base
         while block := file.read(1 << 22):
@@ -247,8 +255,7 @@ def _bases(result: Result, span: Span) -> str:
     """Bases of a span, in the sense of the contig."""
     if result.sequences is None:
         raise OptionError("the sequences of this run are not stored here")
-    records = places([str(at) for at in range(len(result.names))], result.lengths)
-    found = read_bases(result.sequences, records[span.contig], span.start, span.end)
+    found = StoredBases(result.sequences, result.lengths).fetch(*span)
     return found.decode("ascii").upper()
 
 

@@ -253,7 +253,7 @@ def about_page(result: Result) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>saetrack tracks</title></head>
+<title>saetrack tracks</title></head>
 <body>
 <main>
 <h1>Features of a sparse autoencoder over these sequences</h1>

@@ -159,7 +159,18 @@ class SubmitQuery(Strict):
         "field `variants` is compared instead: two records are cut for each of its variants.",
     )
     flank: str | None = Field(
-        None, description="Bases on each side of a variant; by default the dictionary's context."
+        None,
+        description="Bases on each side of a variant, by default the dictionary's context; or of a "
+        "region of a registered genome, by default 0.",
+    )
+    genome: str | None = Field(None, description="Registered genome, in place of sequences.")
+    region: str | None = Field(
+        None,
+        description="Loci of the genome as chrI:1,000-2,000 (from 1, both ends included), several "
+        "with commas, semicolons or line ends between them.",
+    )
+    gene: str | None = Field(
+        None, description="Genes of the genome's annotation, several with commas between them."
     )
 
 
@@ -393,6 +404,12 @@ class RunView(BaseModel):
     finished_at: str | None
     dictionary: str
     options: dict[str, Any]
+    regions: dict[str, Any] | None = Field(
+        description="Of a run over a registered genome: `genome`, its digest `seqcol`, and of "
+        "regions how they were named (`named_by`), how many were `submitted` and are left once "
+        "those that overlap are one (`merged`), their `bases` and `flank`, and the genes that lie "
+        "in `several_places`. Null where sequences were sent."
+    )
     contigs: int = Field(description="How many sequences.")
     annotation_skipped: dict[str, int] | None = Field(
         description="Entries of the gene annotation that were not used, by reason; null without "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from annotations.active_bases import Activations
 from annotations.errors import FormatError, LimitError, OptionError
 from annotations.region_activity import of_rows, values_by_base
-from annotations.sequence_files import places, read_bases
+from annotations.sequence_files import StoredBases
 from annotations.types import Span
 from app.catalog import Result
 
@@ -153,8 +153,7 @@ def letters_of(result: Result, region: Span) -> str:
     """The bases of a region; N where the run's sequences are gone."""
     if result.sequences is None:
         return "N" * region.length
-    records = places([str(at) for at in range(len(result.names))], result.lengths)
-    found = read_bases(result.sequences, records[region.contig], region.start, region.end)
+    found = StoredBases(result.sequences, result.lengths).fetch(*region)
     return found.decode("ascii").upper()
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path, PurePath
@@ -21,28 +21,23 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest, compared
+from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest
 from annotations.alleles import ALLELES_FILE, Alleles, alleles_json, alleles_sha256
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256
+from annotations.contig_aliases import ContigNames
 from annotations.errors import OptionError
-from annotations.genes import read_genes, skipped_entries
+from annotations.genes import skipped_entries
+from annotations.genome_parts import PartRequest
 from annotations.options import RESULT_SCHEMA, RunOptions, held_out_contigs
 from annotations.run_motifs import MotifFile, read_motif_file
-from annotations.sequences import (
-    Limits,
-    Record,
-    Submission,
-    contigs,
-    read_sequences,
-    write_fasta,
-)
 from annotations.types import Contig, Span
-from annotations.windows import plan_shards
+from annotations.windows import plan_shards, plan_spans
 from app.broker import model_queue
 from app.config import Settings
 from app.database import database_time, transaction
 from app.models import TERMINAL_STATES, Computation, Run, Shard
 from app.rates import check_quota
+from app.run_content import Content, Sent, content_of
 from app.storage import Manifest, Storage, manifest_to_json
 
 MAX_TITLE = 200
@@ -64,7 +59,7 @@ def create_run(
     storage: Storage,
     cards: Cards,
     *,
-    sequences: BinaryIO | Path,
+    sequences: BinaryIO | Path | None = None,
     options: RunOptions,
     owner: str,
     settings: Settings,
@@ -76,6 +71,7 @@ def create_run(
     held_out: Sequence[str] = (),
     title: str | None = None,
     compare: AlleleRequest = NOTHING_TO_COMPARE,
+    part: PartRequest | None = None,
 ) -> CreatedRun:
     """Accept a submission: read it whole, store it, and have it computed unless it was.
 
@@ -87,8 +83,8 @@ def create_run(
         Where the normalised input goes.
     cards : Cards
         Of this installation.
-    sequences : binary file or Path
-        FASTA or GenBank, plain or gzip.
+    sequences : binary file or Path, optional
+        FASTA or GenBank, plain or gzip; left out where `part` names a registered genome.
     options : RunOptions
         What to compute; its `dictionary` may be the id of a model that has only one.
     owner : str
@@ -107,6 +103,8 @@ def create_run(
         Shown in lists.
     compare : AlleleRequest
         Variants of the sequences, or two of their records, whose alleles are compared.
+    part : PartRequest, optional
+        A registered genome, or regions of it, in place of sequences.
 
     Returns
     -------
@@ -124,22 +122,14 @@ def create_run(
     card = cards.dictionary(options.dictionary)
     options = replace(options, dictionary=card.id)
     shown_title = _shown(title, "title")
-    compare.check(genes=genes is not None, held_out=bool(held_out))
-    submission = read_sequences(
-        sequences, limits=Limits(max_bases=settings.max_bases, max_records=settings.max_records)
-    )
-    alleles = None
-    if not compare.is_empty:
-        model = cards.model(card.model_id)
-        records, alleles = compared(compare, submission.records, card, model)
-        submission = Submission(records, None if compare.variants else submission.genes)
-    found = contigs(submission.records)
-    table = submission.genes
-    if genes is not None:
-        table = read_genes(genes, found, filename=genes_filename)
+    sent = Sent(sequences, part, genes, genes_filename, compare, held_out)
+    content = content_of(sent, card, cards.model(card.model_id), settings)
+    found, table = content.contigs, content.genes
     if held_out:
         names = [contig.name for contig in found]
-        options = replace(options, held_out=held_out_contigs(held_out, names))
+        options = replace(
+            options, held_out=held_out_contigs(_own_names(held_out, content.names), names)
+        )
     own_motifs = None if motifs is None else read_motif_file(motifs, motifs_filename)
     parameters = computation_parameters(
         found,
@@ -149,7 +139,9 @@ def create_run(
         options,
         coder=cards.folder(card) / CODER_CONFIG,
         motifs=own_motifs,
-        alleles=alleles,
+        alleles=content.alleles,
+        spans=content.spans,
+        genes_digest=content.genes_digest,
     )
     digest = parameters_digest(parameters)
     scope = "" if settings.share_computations else owner
@@ -159,12 +151,12 @@ def create_run(
             id=secrets.token_hex(12),
             owner=owner,
             title=shown_title,
-            filename=_file_name(filename),
+            filename=_file_name(filename or content.filename),
             created_at=database_time(session),
             canceled_at=None,
             computation_id=computation_id,
             contig_names=[contig.name for contig in found],
-            options=options.to_json(),
+            options=run_options(options, content.record),
             annotation_skipped=None if table is None else skipped_entries(table),
         )
         session.add(run)
@@ -188,11 +180,9 @@ def create_run(
     computation_id = secrets.token_hex(16)
     prefix = f"computations/{computation_id}"
     try:
-        inputs = _store_inputs(
-            storage, f"{prefix}/input", submission.records, table, own_motifs, settings, alleles
-        )
+        inputs = _store_inputs(storage, f"{prefix}/input", content, own_motifs, settings)
         with transaction(engine) as session:
-            check_quota(session, settings, owner, sum(contig.length for contig in found))
+            check_quota(session, settings, owner, content.bases)
             _insert(
                 session,
                 Computation(
@@ -205,14 +195,10 @@ def create_run(
                     queue=model_queue(card.model_sha256),
                     parameters=parameters,
                     lengths=[contig.length for contig in found],
-                    bases=sum(contig.length for contig in found),
+                    bases=content.bases,
                     inputs=manifest_to_json(inputs),
                 ),
-                plan_shards(
-                    [contig.length for contig in found],
-                    stride=card.stride,
-                    target=settings.shard_bases,
-                ),
+                plan_of(content, stride=card.stride, target=settings.shard_bases),
             )
             run_id = new_run(session, computation_id)
     except IntegrityError:
@@ -226,6 +212,27 @@ def create_run(
         storage.delete_prefix(prefix)
         raise
     return CreatedRun(run_id, True, False)
+
+
+def plan_of(content: Content, *, stride: int, target: int) -> list[tuple[Span, ...]]:
+    """The shards of a run."""
+    if content.spans is None:
+        lengths = [contig.length for contig in content.contigs]
+        return plan_shards(lengths, stride=stride, target=target)
+    return plan_spans(content.spans, stride=stride, target=target)
+
+
+def run_options(options: RunOptions, regions: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the row of a run keeps of its options, and of the genome and regions it is of."""
+    return options.to_json() | ({} if regions is None else {"regions": dict(regions)})
+
+
+def _own_names(names: Sequence[str], known: ContigNames | None) -> list[str]:
+    """The contigs' own names; those that nobody knows as they are."""
+    if known is None:
+        return list(names)
+    places = [(name, known.get(name)) for name in names]
+    return [name if place is None else known.contigs[place] for name, place in places]
 
 
 RESULT_SOFTWARE = ("pyjaspar", "memelite")
@@ -242,6 +249,8 @@ def computation_parameters(
     coder: Path | None = None,
     motifs: MotifFile | None = None,
     alleles: Alleles | None = None,
+    spans: Sequence[Span] | None = None,
+    genes_digest: str | None = None,
 ) -> dict[str, Any]:
     """Everything that says what is computed, as JSON values; no names, no owner.
 
@@ -263,12 +272,16 @@ def computation_parameters(
         The user's own motifs.
     alleles : Alleles, optional
         Which sequences are alleles of each other.
+    spans : sequence of Span, optional
+        What is computed, where that is not all of the sequences.
+    genes_digest : str, optional
+        What says which gene parts they are, in place of a hash of their rows.
     """
     config = None if coder is None or not coder.is_file() else file_sha256(coder)
     return {
         "result_schema": RESULT_SCHEMA,
         "sequences": [contig.digest for contig in found],
-        "genes": None if genes is None else _table_digest(genes),
+        "genes": None if genes is None else genes_digest or _table_digest(genes),
         "dictionary": {
             "id": card.id,
             "sha256": card.sha256,
@@ -288,6 +301,7 @@ def computation_parameters(
         "software": {name: metadata.version(name) for name in RESULT_SOFTWARE},
         # left out where there are none, so that digests of other runs stay what they were
         **({} if alleles is None else {"alleles": alleles_sha256(alleles)}),
+        **({} if spans is None else {"regions": {"spans": [list(span) for span in spans]}}),
     }
 
 
@@ -308,29 +322,27 @@ def atlas_digest(folder: Path | None) -> str | None:
 def _store_inputs(
     storage: Storage,
     prefix: str,
-    records: Sequence[Record],
-    genes: pa.Table | None,
+    content: Content,
     motifs: MotifFile | None,
     settings: Settings,
-    alleles: Alleles | None = None,
 ) -> Manifest:
     """Store the normalised sequences, named by their index, the gene table and the motifs."""
     inputs: Manifest = {}
     with tempfile.TemporaryDirectory(dir=settings.upload_dir) as folder:
         path = Path(folder) / "sequences.fa"
-        write_fasta(records, path, names=[str(index) for index in range(len(records))])
+        content.write(path)
         inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
-        if genes is not None:
+        if content.genes is not None:
             path = Path(folder) / "genes.parquet"
-            pq.write_table(genes, path)
+            pq.write_table(content.genes, path)
             inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
         if motifs is not None:
             path = Path(folder) / motifs.stored_as
             path.write_bytes(motifs.content)
             inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
-        if alleles is not None:
+        if content.alleles is not None:
             path = Path(folder) / ALLELES_FILE
-            path.write_text(alleles_json(alleles), encoding="utf-8")
+            path.write_text(alleles_json(content.alleles), encoding="utf-8")
             inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
     return inputs
 

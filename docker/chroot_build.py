@@ -1,6 +1,7 @@
 """Run the steps of docker/Dockerfile in a clean chroot, where no container engine is at hand.
 
-    sudo debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates bookworm ROOT
+    sudo debootstrap --variant=minbase --include=python3-venv,python3-pip,ca-certificates \\
+        bookworm ROOT
     sudo python docker/chroot_build.py ROOT            # runs the steps
     sudo python docker/chroot_build.py ROOT --run CMD  # runs a command as the image would
 

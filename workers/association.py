@@ -8,7 +8,7 @@ Nothing of a held-out contig is used before the last step: not its peaks, not it
 windows, not its base composition.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -80,10 +80,17 @@ class MotifHits(NamedTuple):
     them."""
 
 
-def scan_corpus(corpus: Corpus, catalogue: MotifCatalogue, *, p: float) -> MotifHits:
+def scan_corpus(
+    corpus: Corpus,
+    catalogue: MotifCatalogue,
+    *,
+    p: float,
+    on_part: Callable[[float], None] = lambda part: None,
+) -> MotifHits:
     """Scan all contigs, with motif thresholds that follow from the contigs of discovery."""
     background = background_of(corpus.only(corpus.discovery))
-    return MotifHits(scan(corpus.codes, catalogue.motifs, p=p, background=background), background)
+    table = scan(corpus.codes, catalogue.motifs, p=p, background=background, on_part=on_part)
+    return MotifHits(table, background)
 
 
 def associate(

@@ -115,6 +115,7 @@ STAGE_SHARES = {
     "matches": 0.25,
     "concepts": 0.15,
     "features": 0.05,
+    "alleles": 0.0,  # short, and only where alleles are compared
 }
 """About what part of a merge's time each step takes, over a chromosome with genes."""
 
@@ -133,6 +134,10 @@ class Stages:
     """Wall time of each finished step."""
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     """CPU time of each finished step, all threads of this process."""
+
+    def within(self, name: str) -> Callable[[float], None]:
+        """A callback for a step, that takes the part of it that is done."""
+        return lambda part: self.on_progress(self.done + STAGE_SHARES[name] * part)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -217,7 +222,7 @@ def merge(
         merge_stretches(
             [shard / "activations.parquet" for shard in shards],
             activations,
-            on_part=lambda part: on_progress(STAGE_SHARES["activations"] * part),
+            on_part=stages.within("activations"),
         )
     with stages.stage("peaks"):
         statistics = sum_statistics(shards)
@@ -234,7 +239,9 @@ def merge(
     catalogue = catalogue_of(options, motifs)
     if catalogue is not None:
         with stages.stage("motifs"):
-            scanned = scan_corpus(corpus, catalogue, p=options.motif_p)
+            scanned = scan_corpus(
+                corpus, catalogue, p=options.motif_p, on_part=stages.within("motifs")
+            )
             hits = scanned.table
     if genes is not None and spans is not None:
         genes = near_spans(genes, excerpt.spans)

@@ -284,10 +284,7 @@ class ShardRunner:
                 self._encode(claimed, lease, folder)
             else:
                 self._merge(claimed, lease, folder)
-            manifest = {}
-            for path in sorted(folder.iterdir()):
-                lease.check()
-                manifest[path.name] = self.storage.put_file(f"{claimed.prefix}/{path.name}", path)
+            manifest = self.store(claimed, lease, folder)
         held = insist(lambda: self._finish(claimed, manifest))
         if not held:
             self._drop(claimed)
@@ -298,6 +295,14 @@ class ShardRunner:
                 # the run is complete: `saetrack gc` deletes what is left
                 log.exception("files of shards of %s are left", claimed.computation_id)
         return held
+
+    def store(self, claimed: ClaimedShard, lease: Lease, folder: Path) -> Manifest:
+        """Store what the work made, under the claim's own folder."""
+        manifest = {}
+        for path in sorted(folder.iterdir()):
+            lease.check()
+            manifest[path.name] = self.storage.put_file(f"{claimed.prefix}/{path.name}", path)
+        return manifest
 
     def _encode(self, claimed: ClaimedShard, lease: Lease, out: Path) -> None:
         """Activations, peaks and statistics of the shard's spans."""

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from annotations.allele_inputs import AlleleRequest
 from annotations.cards import Cards
-from annotations.errors import OptionError, UnknownNameError
+from annotations.errors import FormatError, OptionError, UnknownNameError
+from annotations.genome_parts import PartRequest
 from annotations.options import RunOptions, names_of
 from app import runs, submissions
 from app.api import run_cache, services
-from app.api.uploads import RAW_TYPES, received
+from app.api.uploads import GENOME_FIELD, RAW_TYPES, Upload, received
 from app.auth import owner
 from app.database import reading, transaction
 from app.estimates import estimate
@@ -36,6 +37,9 @@ SHOWN_NAMES = ("title", "filename")
 
 COMPARED_NAMES = ("alleles", "flank")
 """Fields of a submission that say what is compared."""
+
+PART_NAMES = (GENOME_FIELD, "region", "gene")
+"""Fields of a submission that say which registered genome it reads, and where."""
 
 RESULTS = {
     "features": "features",
@@ -70,6 +74,10 @@ class SequenceBody(RawModel):
 def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[str, str]]:
     """Submit sequences: FASTA or GenBank, plain or gzip, as a form or as the body itself.
 
+    In place of a file, `genome` names a registered genome (`/v1/genomes`), and one of the file
+    `regions` (BED), `region` (loci) and `gene` says where in it; `flank` widens each region.
+    Results are in the genome's coordinates, and there are none outside the regions.
+
     200 if an equal submission has been computed already, else 202. Options are query
     parameters, fields of the form, or one JSON object in the field `options`.
     """
@@ -83,9 +91,9 @@ def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[s
                 here.engine,
                 here.storage,
                 cards,
-                sequences=upload.sequences,
+                sequences=sequences_of(upload, shown),
                 genes=upload.genes,
-                filename=shown.get("filename", upload.filename),
+                filename=shown.get("filename", upload.filename or upload.regions_filename),
                 genes_filename=upload.genes_filename,
                 motifs=upload.motifs,
                 motifs_filename=upload.motifs_filename,
@@ -95,6 +103,7 @@ def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[s
                 owner=owner(),
                 settings=here.settings,
                 compare=compared_alleles(shown, upload.variants),
+                part=part_of(shown, upload.regions, variants=upload.variants is not None),
             )
         except UnknownNameError as error:
             # what is not found is not the address but an option
@@ -123,7 +132,7 @@ def read_options(
     Returns
     -------
     shown : dict
-        `title`, `filename`, `alleles` and `flank`, where given.
+        `title`, `filename`, `alleles`, `flank` and the names of `PART_NAMES`, where given.
     options : RunOptions
         The checked options; contigs are held out by name, so not yet among them.
     held_out : list of str
@@ -150,7 +159,7 @@ def read_options(
     for name, text in plain:
         if name in values or name in shown:
             raise OptionError(f"{name!r} is given twice")
-        if name in (*SHOWN_NAMES, *COMPARED_NAMES):
+        if name in (*SHOWN_NAMES, *COMPARED_NAMES, *PART_NAMES):
             shown[name] = text
         else:
             values[name] = _option_value(name, text)
@@ -183,10 +192,66 @@ def compared_alleles(shown: Mapping[str, str], variants: BinaryIO | None) -> All
     OptionError
         If `flank` is no number.
     """
+    flank = None if variants is None and GENOME_FIELD in shown else flank_of(shown)
+    return AlleleRequest(variants, shown.get("alleles"), flank)
+
+
+def flank_of(shown: Mapping[str, str]) -> int | None:
+    """Bases on each side of a variant or region, where they are given.
+
+    Raises
+    ------
+    OptionError
+        If they are no number.
+    """
     flank = shown.get("flank")
     if flank is not None and not (flank.isascii() and flank.isdigit() and len(flank) < 10):
         raise OptionError(f"flank must be a whole number of bases, got {flank[:20]!r}")
-    return AlleleRequest(variants, shown.get("alleles"), None if flank is None else int(flank))
+    return None if flank is None else int(flank)
+
+
+def part_of(
+    shown: Mapping[str, str], regions: BinaryIO | None, *, variants: bool
+) -> PartRequest | None:
+    """The registered genome that a submission names, and the regions of it.
+
+    Parameters
+    ----------
+    shown : mapping
+        As from `read_options`.
+    regions : binary file, optional
+        BED.
+    variants : bool
+        Whether there is a VCF file, so that `flank` is of its variants.
+
+    Raises
+    ------
+    OptionError
+        If regions are given without a genome, or `flank` is no number.
+    """
+    given = [name for name in PART_NAMES if name != GENOME_FIELD and name in shown]
+    if GENOME_FIELD not in shown:
+        if regions is not None or given:
+            named = " and ".join([*given, *(["regions"] if regions is not None else [])])
+            raise OptionError(
+                f"{named} name parts of a registered genome: say which with genome; GET "
+                "/v1/genomes lists them"
+            )
+        return None
+    return PartRequest(
+        genome=shown[GENOME_FIELD],
+        regions=regions,
+        region=shown.get("region"),
+        gene=shown.get("gene"),
+        flank=0 if variants else flank_of(shown) or 0,
+    )
+
+
+def sequences_of(upload: Upload, shown: Mapping[str, str]) -> BinaryIO | None:
+    """The sequences that were sent; none where a genome is named."""
+    if upload.sequences is None and GENOME_FIELD not in shown:
+        raise FormatError("the sequence file is empty; send FASTA or GenBank")
+    return upload.sequences
 
 
 def _contig_names(value: object) -> list[str]:
@@ -278,6 +343,8 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
     links = {"self": address, "contigs": f"{address}/contigs"}
     if state == "COMPLETE":
         links |= {name: f"{address}/{ending}" for name, ending in RESULTS.items()}
+        if "alleles" in computation.parameters:
+            links |= {"alleles": f"{address}/alleles"}
     held_out = [run.contig_names[index] for index in run.options.get("held_out", ())]
     failed = state in {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
     error = {"code": computation.error_code, "message": computation.error_message}
@@ -298,7 +365,9 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         "started_at": iso_time(computation.started_at),
         "finished_at": iso_time(run.canceled_at or computation.finished_at),
         "dictionary": computation.dictionary_id,
-        "options": run.options | {"held_out": held_out},
+        "options": {k: v for k, v in run.options.items() if k != "regions"}
+        | {"held_out": held_out},
+        "regions": run.options.get("regions"),
         "contigs": len(computation.lengths),
         "annotation_skipped": run.annotation_skipped,
         "error": error if failed else None,

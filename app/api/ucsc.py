@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 from annotations.errors import LimitError, OptionError, StateError, UnknownNameError
 from annotations.gene_track import AUTOSQL as GENES_SQL
 from annotations.peak_track import AUTOSQL as PEAKS_SQL
-from annotations.sequence_files import places, read_bases
+from annotations.sequence_files import StoredBases
 from app import track_files
 from app.api.descriptions import hub_of
 from app.api.reach import Reach, by_token
@@ -153,9 +153,8 @@ def shared_get_sequence(path: SharePath, query: UcscSequenceQuery) -> Response:
         raise LimitError(f"at most {MAX_BASES} bases are answered at once, got {end - start}")
     if result.sequences is None:
         raise StateError("the sequences of this run are not stored here")
-    stored = [str(index) for index in range(len(result.names))]
-    place = places(stored, result.lengths)[list(result.names).index(name)]
-    dna = read_bases(result.sequences, place, start, end).decode("ascii")
+    contig = list(result.names).index(name)
+    dna = StoredBases(result.sequences, result.lengths).fetch(contig, start, end).decode("ascii")
     said = {"genome": query.genome, "chrom": name, "start": start, "end": end, "dna": dna}
     return jsonify({**_times(), **said})
 

@@ -32,7 +32,10 @@ RAW_TYPES = (
 """Content types of a raw body; what it holds is told from its content."""
 
 FORM_TYPE = "multipart/form-data"
-FORM_FILES = ("file", "genes", "motifs_file", "variants")
+FORM_FILES = ("file", "genes", "motifs_file", "variants", "regions")
+GENOME_FIELD = "genome"
+"""A form that names a registered genome needs no file."""
+
 FORM_OVERHEAD = 1_000_000
 """Bytes that the fields and borders of a form may take besides its files."""
 
@@ -63,7 +66,8 @@ class UploadRequest(Request):
 class Upload(NamedTuple):
     """What was sent."""
 
-    sequences: BinaryIO
+    sequences: BinaryIO | None
+    """None where a form names a registered genome instead, or a raw body is empty."""
     filename: str | None
     genes: BinaryIO | None
     genes_filename: str | None
@@ -73,6 +77,9 @@ class Upload(NamedTuple):
     """Fields of the form; empty for a raw body."""
     variants: BinaryIO | None = None
     """VCF of the sequences."""
+    regions: BinaryIO | None = None
+    """BED of a registered genome."""
+    regions_filename: str | None = None
 
 
 @contextmanager
@@ -82,8 +89,8 @@ def received(request: Request, settings: Settings) -> Iterator[Upload]:
     Parameters
     ----------
     request : Request
-        A form with the files `file` and perhaps `genes`, `motifs_file` and `variants`, or the
-        sequences as they are.
+        A form with the files `file` (or a field `genome`) and perhaps `genes`, `motifs_file`,
+        `variants` and `regions`, or the sequences as they are.
     settings : Settings
         The largest upload, and where it waits.
 
@@ -115,8 +122,9 @@ def received(request: Request, settings: Settings) -> Iterator[Upload]:
                 part.close()
     elif request.mimetype in RAW_TYPES or not request.mimetype:
         with tempfile.TemporaryFile(dir=settings.upload_dir) as spool:
-            _spool(request, spool, settings.max_upload_bytes)
-            yield Upload(cast(BinaryIO, spool), None, None, None, None, None, {})
+            length = _spool(request, spool, settings.max_upload_bytes)
+            sequences = cast(BinaryIO, spool) if length else None
+            yield Upload(sequences, None, None, None, None, None, {})
     else:
         raise UnsupportedMediaType(
             f"a submission is {FORM_TYPE} with a field 'file' (curl -F file=@genome.fa), or the "
@@ -178,12 +186,21 @@ class _Parts(NamedTuple):
 
 
 def _parts(
-    request: Request, settings: Settings, *, required: str, optional: Sequence[str]
+    request: Request,
+    settings: Settings,
+    *,
+    required: str,
+    optional: Sequence[str],
+    instead: str | None = None,
+    max_bytes: int | None = None,
 ) -> _Parts:
-    """Files and fields of a form, each given once, and no file of another name."""
+    """Files and fields of a form, each given once, and no file of another name.
+
+    The field `instead` stands in for the required file.
+    """
     if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
         raise LengthRequired("send the Content-Length of the form, or send it chunked")
-    request.max_content_length = settings.max_upload_bytes + FORM_OVERHEAD
+    request.max_content_length = (max_bytes or settings.max_upload_bytes) + FORM_OVERHEAD
     try:
         files, form = request.files, request.form
     except ClientDisconnected:
@@ -198,14 +215,14 @@ def _parts(
             f"a form has files in the fields {', '.join(map(repr, names))}, got one in "
             f"{', '.join(repr(name[:40]) for name in unknown)}"
         )
-    if required not in files:
+    if required not in files and (instead is None or instead not in form):
         hint = f" as a file, not as text: curl -F {required}=@..." if required in form else ""
         raise OptionError(f"the form must have a file in the field {required!r}{hint}")
     return _Parts(dict(files.items()), dict(form.items()))
 
 
-def _spool(request: Request, spool: IO[bytes], limit: int) -> None:
-    """Copy a raw body to a file, to its very end."""
+def _spool(request: Request, spool: IO[bytes], limit: int) -> int:
+    """Copy a raw body to a file, to its very end; how many bytes that were."""
     declared = request.content_length
     if declared is None and not request.environ.get("wsgi.input_terminated"):
         raise LengthRequired("send the Content-Length of the body, or send it chunked")
@@ -225,23 +242,28 @@ def _spool(request: Request, spool: IO[bytes], limit: int) -> None:
     if declared is not None and received_bytes != declared:
         raise _cut()
     spool.seek(0)
+    return received_bytes
 
 
 def _form(request: Request, settings: Settings) -> Upload:
     """The files and fields of a submission."""
     required, *optional = FORM_FILES
-    files, fields = _parts(request, settings, required=required, optional=optional)
+    files, fields = _parts(
+        request, settings, required=required, optional=optional, instead=GENOME_FIELD
+    )
     streams = {name: cast(BinaryIO, file.stream) for name, file in files.items()}
     names = {name: file.filename for name, file in files.items()}
     return Upload(
-        streams["file"],
-        names["file"],
+        streams.get("file"),
+        names.get("file"),
         streams.get("genes"),
         names.get("genes"),
         streams.get("motifs_file"),
         names.get("motifs_file"),
         fields,
         streams.get("variants"),
+        streams.get("regions"),
+        names.get("regions"),
     )
 
 

@@ -1,9 +1,11 @@
 """The API for people: examples that work, the reference, and the Python client as a file."""
 
+import re
 from pathlib import Path
 from typing import Final
 
 from flask import Response, current_app, render_template, request
+from markupsafe import Markup, escape
 
 from annotations.errors import UnknownNameError
 from app import client
@@ -12,8 +14,17 @@ from app.web.api_reference import groups
 from app.web.examples import EXAMPLES, LANGUAGES, SERVER
 from app.web.submit_pages import web
 
+CODE: Final = re.compile("`([^`]+)`")
+"""What stands between backticks in a description."""
+
 CLIENT_FILE: Final = Path(client.__file__)
 """The client, which needs nothing of this project."""
+
+
+@web.app_template_filter()
+def with_code(text: str) -> Markup:
+    """A text in which what stands between backticks is code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
 @web.get("/docs")

@@ -45,10 +45,15 @@ class Operation(NamedTuple):
     answers: tuple[Answer, ...]
 
 
+NAMES = {"tfs": "Transcription factors", "ucsc": "UCSC's interface"}
+"""Headings of groups whose names are no words."""
+
+
 class Group(NamedTuple):
     """Operations under one heading."""
 
     name: str
+    title: str
     says: str
     operations: tuple[Operation, ...]
 
@@ -68,7 +73,12 @@ def groups(document: Mapping[str, Any]) -> list[Group]:
                 given = operations[method]
                 found[given["tags"][0]].append(_operation(document, address, method, given))
     return [
-        Group(tag["name"], tag.get("description", ""), tuple(found[tag["name"]]))
+        Group(
+            tag["name"],
+            NAMES.get(tag["name"], tag["name"].replace("-", " ").capitalize()),
+            tag.get("description", ""),
+            tuple(found[tag["name"]]),
+        )
         for tag in document["tags"]
         if found[tag["name"]]
     ]
@@ -100,7 +110,7 @@ def _operation(
                 tuple(answer.get("content", {})),
                 _told(document, answer.get("content", {})),
             )
-            for status, answer in given["responses"].items()
+            for status, answer in sorted(given["responses"].items(), key=lambda each: each[0])
         ),
     )
 
@@ -124,9 +134,13 @@ def _field(
 ) -> Field:
     schema = given.get("schema", {})
     default = schema.get("default")
+    kind = kind_of(document, schema)
+    if place in {"query", "form", "path"}:
+        # null is what a parameter is that is left out
+        kind = kind.removesuffix(" or null")
     shown = "" if default is None or default == "" else str(default)
     says = given.get("description") or schema.get("description") or ""
-    return Field(name, place, kind_of(document, schema), required, shown, says)
+    return Field(name, place, kind, required, shown, says)
 
 
 def kind_of(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:

@@ -4,17 +4,19 @@ activations.parquet --read_feature--> active bases --local maxima, four ranges--
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from annotations.activations import Activations, from_stretches, read_feature
 from annotations.feature_examples import FLANK, ranges_of
 from annotations.peaks import local_maxima
-from annotations.sequence_files import places, read_bases
+from annotations.sequence_files import StoredBases
 from annotations.types import STRAND_SIGNS, Strand
 from app.catalog import Result
 
@@ -26,6 +28,15 @@ LEVELS: Final = 9
 
 BINS: Final = 24
 """Bars of the histogram of activations."""
+
+GENE_LEVELS: Final = {"gene": 1, "intron": 1, "exon": 2, "UTR5": 2, "UTR3": 2, "CDS": 3}
+"""Parts of genes that are drawn beneath a sequence; of several the highest counts."""
+
+GENE_CLASSES: Final = ("", "g-intron", "g-exon", "g-cds")
+"""Their classes in the style sheet; nothing is drawn between genes."""
+
+SENSES: Final = {1: "sense", -1: "antisense"}
+"""How a gene is read, by the product of its strand and the pass's."""
 
 _COMPLEMENT: Final = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
 
@@ -49,6 +60,11 @@ class Example(NamedTuple):
     """The sequence as the pass read it: letters, and the classes of their colour."""
     said: str
     """The same in words, for those who do not see colours."""
+    beneath: list[tuple[int, str]]
+    """What of genes lies under the sequence: bases, and the class of their part; empty where the
+    run knows no genes."""
+    senses: str
+    """Whether the genes are read in the sense of the pass."""
 
 
 class Bar(NamedTuple):
@@ -136,20 +152,20 @@ def examples(result: Result, feature: int, strand: Strand, active: Activations) 
     peaks = np.flatnonzero(local_maxima(active))
     peaks = peaks[np.argsort(-active.value[peaks], kind="stable")]
     largest = float(active.value[peaks[0]])
-    records = places([str(at) for at in range(len(result.names))], result.lengths)
     genes = _genes(result, feature, strand)
+    chosen = ranges_of(len(peaks), PER_RANGE)
+    loci = [
+        (int(active.contig[peaks[rank - 1]]), int(active.position[peaks[rank - 1]]))
+        for rank, _ in chosen
+    ]
+    parts = gene_strips(result, loci, strand)
     found = []
-    for rank, part in ranges_of(len(peaks), PER_RANGE):
-        row = peaks[rank - 1]
-        contig, position = int(active.contig[row]), int(active.position[row])
-        low, high = position - FLANK, position + FLANK + 1
-        inside = max(0, low), min(result.lengths[contig], high)
-        bases = read_bases(result.sequences, records[contig], *inside).decode("ascii").upper()
-        letters = "N" * (inside[0] - low) + bases + "N" * (high - inside[1])
-        values = _values(active, contig, low, high)
+    for (rank, part), (contig, position), strip in zip(chosen, loci, parts, strict=True):
+        letters = bases_about(result, [(contig, position)], strand, FLANK)[0]
+        values = _values(active, contig, position - FLANK, position + FLANK + 1)
         if strand == "-":
-            letters, values = letters.translate(_COMPLEMENT)[::-1], values[::-1]
-        value = float(active.value[row])
+            values = values[::-1]
+        value = float(active.value[peaks[rank - 1]])
         fires = int((values > 0).sum())
         found.append(
             Example(
@@ -161,9 +177,95 @@ def examples(result: Result, feature: int, strand: Strand, active: Activations) 
                 gene=genes.get((contig, position)),
                 parts=colour_sequence(letters, values, largest),
                 said=f"{letters}, active at {fires} of {len(letters)} bases",
+                beneath=strip.parts,
+                senses=strip.senses,
             )
         )
     return found
+
+
+def bases_about(
+    result: Result, loci: Sequence[tuple[int, int]], strand: Strand, flank: int
+) -> list[str]:
+    """Bases about some places as the pass read them, N beyond the ends of a contig.
+
+    Parameters
+    ----------
+    result : Result
+        With its sequences.
+    loci : sequence of (contig, position)
+    strand : {"+", "-"}
+        The pass.
+    flank : int
+        Bases on each side.
+    """
+    if result.sequences is None:
+        return []
+    stored = StoredBases(result.sequences, result.lengths)
+    found = []
+    for contig, position in loci:
+        low, high = position - flank, position + flank + 1
+        inside = max(0, low), min(result.lengths[contig], high)
+        bases = stored.fetch(contig, *inside).decode("ascii").upper()
+        letters = "N" * (inside[0] - low) + bases + "N" * (high - inside[1])
+        found.append(letters.translate(_COMPLEMENT)[::-1] if strand == "-" else letters)
+    return found
+
+
+class GeneStrip(NamedTuple):
+    """What of genes lies under a sequence."""
+
+    parts: list[tuple[int, str]]
+    """Bases, and the class of their part: "" between genes."""
+    senses: str
+    """In words, whether the genes are read in the sense of the pass; empty without any."""
+
+
+def gene_strips(result: Result, loci: Sequence[tuple[int, int]], strand: Strand) -> list[GeneStrip]:
+    """What of genes lies within `FLANK` bases of some places, in the sense of the pass.
+
+    Parameters
+    ----------
+    result : Result
+        Without genes the strips are empty.
+    loci : sequence of (contig, position)
+    strand : {"+", "-"}
+        The pass.
+    """
+    if result.genes is None or not loci:
+        return [GeneStrip([], "") for _ in loci]
+    near = None
+    for contig, position in loci:
+        own = (
+            (pc.field("contig") == contig)
+            & (pc.field("start") <= position + FLANK)
+            & (pc.field("end") > position - FLANK)
+        )
+        near = own if near is None else near | own
+    columns = ["contig", "start", "end", "strand", "kind"]
+    table = pq.read_table(result.genes, filters=near, columns=columns).to_pylist()
+    return [_strip(table, contig, position, strand) for contig, position in loci]
+
+
+def _strip(
+    genes: Sequence[Mapping[str, Any]], contig: int, position: int, strand: Strand
+) -> GeneStrip:
+    low = position - FLANK
+    kinds = np.zeros(2 * FLANK + 1, dtype=np.int64)
+    signs = set()
+    for gene in genes:
+        level = GENE_LEVELS.get(gene["kind"], 0)
+        start, end = max(0, gene["start"] - low), min(len(kinds), gene["end"] - low)
+        if gene["contig"] != contig or not level or start >= end:
+            continue
+        kinds[start:end] = np.maximum(kinds[start:end], level)
+        if start <= FLANK < end:
+            signs.add(gene["strand"] * STRAND_SIGNS[strand])
+    if strand == "-":
+        kinds = kinds[::-1]
+    parts = [(len(list(group)), GENE_CLASSES[kind]) for kind, group in groupby(kinds.tolist())]
+    words = [SENSES[sign] for sign in (1, -1) if sign in signs]
+    return GeneStrip(parts, " and ".join(words))
 
 
 def histogram(active: Activations) -> list[Bar]:

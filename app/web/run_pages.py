@@ -30,6 +30,7 @@ from app.models import TERMINAL_STATES
 from app.schemas import NoQuery, RunPath
 from app.selection import Choice, json_rows
 from app.track_schemas import ShareLinkPath, ShareQuery
+from app.web.allele_parts import allele_part, opening_view
 from app.web.submit_pages import speed_of, web
 from app.web.tracks import browser_config, chosen_features
 from app.web.words import duration, run_title, state_said, state_title
@@ -80,7 +81,11 @@ def run_page(run_id: str) -> str:
         progress = progress_view(view, None if speed is None else speed.rate)
         return render_template("web/progress.html", run=view, progress=progress)
     result = open_result(run_id)
-    shown, locus = chosen_features(result, request.args.get("features"), request.args.get("locus"))
+    alleles = allele_part(result, run_id)
+    features, place = request.args.get("features"), request.args.get("locus")
+    if features is None and not place:
+        features, place = opening_view(alleles)
+    shown, locus = chosen_features(result, features, place)
     listing = feature_list(result, request.args, shown)
     return render_template(
         "web/run.html",
@@ -93,6 +98,7 @@ def run_page(run_id: str) -> str:
         locus=request.args.get("locus", ""),
         test=catalog.motif_test(result),
         elsewhere=elsewhere(run_id, shown),
+        alleles=alleles,
         **listing,
     )
 

@@ -114,7 +114,9 @@ def browser_config(
                 "order": 1,
             }
         )
-    tracks += [feature_track(base, row, at) for at, row in enumerate(rows)]
+    for at, row in enumerate(rows):
+        own = feature_track(base, row, at)
+        tracks += [own] if result.alleles is None else allele_tracks(own)
     return {
         "loadDefaultGenomes": False,
         "search": False,
@@ -129,6 +131,8 @@ def browser_config(
         },
         "locus": locus,
         "tracks": tracks,
+        # for run.js: a feature that is drawn later comes with the same tracks
+        "alleles": result.alleles is not None,
     }
 
 
@@ -157,3 +161,33 @@ def feature_track(base: str, row: FeatureRow, at: int) -> dict[str, Any]:
         "height": 60,
         "order": 10 + at,
     }
+
+
+def allele_tracks(signal: dict[str, Any]) -> list[dict[str, Any]]:
+    """The signal of the reference alleles with that of the alternatives and the difference.
+
+    Parameters
+    ----------
+    signal : dict
+        As `feature_track` makes it.
+
+    Returns
+    -------
+    tracks : list of dict
+        Drawn as letters as high as their values, where igv.js has room; the difference about 0.
+    """
+    letters = {**signal, "graphType": "dynseq"}
+    order = 10 * signal["order"]
+    tracks = [{**letters, "order": order}]
+    for place, (kind, said) in enumerate((("alternative", "alt"), ("difference", "alt - ref")), 1):
+        track = {
+            **letters,
+            "name": f"{signal['name']} {said}",
+            "id": f"{signal['id']}-{kind}",
+            "url": signal["url"].replace("/signal.bw", f"/{kind}.bw"),
+            "order": order + place,
+        }
+        if kind == "difference":
+            del track["min"]
+        tracks.append(track)
+    return tracks

@@ -50,6 +50,10 @@ def test_an_assembly_hub_in_one_file() -> None:
     assert (signal["type"], signal["viewLimits"]) == ("bigWig 0 4.25", "0:4.25")
     assert peaks["parent"] == f"{group['track']} off"
     assert (peaks["type"], peaks["itemRgb"], peaks["searchIndex"]) == ("bigBed 9 +", "on", "name")
+    # a color of the track would hide those of its items
+    assert "color" in signal
+    assert "color" not in peaks
+    assert (signal.get("visibility"), peaks["visibility"]) == (None, "hide")
     names = [stanza["track"] for stanza in (signals, signal, group, peaks)]
     assert len(set(names)) == 4
 

@@ -91,9 +91,7 @@ def test_a_variant_is_two_records_with_its_flanks(client, engine, storage, run):
         inputs = manifest_from_json(computation.inputs)
         assert len(computation.parameters["alleles"]) == 64
     stored = storage.local_path(inputs["sequences.fa"]).read_text()
-    assert stored == ">0\nACGTACGTACG\n>1\nACGTATGTACG\n>2\nCGTACGTACG\n>3\nCGTACGGGTACG\n".replace(
-        "ACGTACGTACG\n>1\nACGTATGTACG", "ACGTACGTACG\n>1\nACGTATGTACG"
-    )
+    assert stored == ">0\nACGTACGTACG\n>1\nACGTATGTACG\n>2\nCGTACGTACG\n>3\nCGTACGGGTACG\n"
 
 
 def test_the_pairs_are_listed_with_what_changed_most(client, run):

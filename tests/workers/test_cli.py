@@ -76,29 +76,52 @@ def test_the_features_of_a_result_are_those_of_its_dictionary(result, capsys):
 def test_the_folder_holds_every_file(result):
     names = {path.name for path in result.iterdir()}
     assert names == {
+        "about.html",
         "activations.parquet",
+        "chrom.sizes",
         "concepts.parquet",
         "concepts.tsv",
         "contigs.parquet",
         "contigs.tsv",
+        "features",
         "features.parquet",
         "features.tsv",
+        "genes.bb",
         "genes.bed",
+        "hub.txt",
+        "igv.json",
+        "index.html",
+        "jbrowse.json",
         "matches.parquet",
         "matches.tsv",
+        "page",
+        "peaks.bb",
         "peaks.bed",
         "peaks.parquet",
         "peaks.tsv",
         "provenance.json",
-        "signal",
+        "sequence.2bit",
+        "sequence.fa",
+        "sequence.fa.fai",
+        "session.xml",
     }
-    assert (result / "signal" / "f7.either.bw").is_file()
+    assert (result / "features" / "7" / "signal.bw").is_file()
+    assert len(list((result / "features").iterdir())) == 3
     assert not [path for path in result.parent.iterdir() if path.name.startswith(".out")]
+
+
+def test_the_summary_says_what_to_open(place, capsys):
+    out = place / "seen"
+    asked = ["annotate", str(place / "in.fa"), "--out", str(out), "--top", "1", "--force"]
+    assert cli.run(asked) == 0
+    said = capsys.readouterr().out
+    assert f"look at it: open {out}/index.html in a web browser" in said
+    assert "features/ (2), page/ (6)" in said
 
 
 def test_tracks_lie_inside_their_contigs_under_the_users_names(result):
     lengths = {"chrA": LENGTH, "chrB": 300}
-    for path in (result / "signal").iterdir():
+    for path in (result / "features").glob("*/signal.bw"):
         with pyBigWig.open(str(path)) as track:
             assert track.chroms() == lengths
             for name, length in lengths.items():
@@ -217,7 +240,7 @@ BAD_ARGUMENTS = {
     "model": (["annotate", "in.fa", "--dictionary", "tiny-tre", "--out", "o"], "tiny-tree"),
     "release": (["annotate", "in.fa", "--release", "2024", "--out", "o"], "JASPAR2024"),
     "strand": (["annotate", "in.fa", "--strands", "-", "--out", "o"], "--strands"),
-    "signal": (["annotate", "in.fa", "--signal", "64", "--out", "o"], "features 0 to 63"),
+    "signal": (["annotate", "in.fa", "--signal", "64", "--out", "o"], "numbered 0 to 63"),
     "device": (["annotate", "in.fa", "--device", "tpu", "--out", "o"], "auto, cpu, cuda"),
     "full folder": (["annotate", "in.fa", "--out", "models"], "is not empty"),
     "out is a file": (["annotate", "in.fa", "--out", "in.gff3"], "is a file"),
@@ -286,15 +309,18 @@ def test_force_replaces_the_files_and_keeps_the_others(place, tmp_path):
     out = tmp_path / "o"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
+    (out / "features" / "7").mkdir(parents=True)
+    (out / "features" / "7" / "signal.bw").write_text("of another sequence")
     (out / "signal").mkdir()
-    (out / "signal" / "f7.either.bw").write_text("of another sequence")
+    (out / "signal" / "f7.either.bw").write_text("of an earlier version")
     assert cli.run(["annotate", str(place / "in.fa"), "--out", str(out), "--top", "0"]) == 2
-    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "signal"]
+    assert sorted(path.name for path in out.iterdir()) == ["features", "notes.txt", "signal"]
     again = ["annotate", str(place / "in.fa"), "--out", str(out), "--top", "0", "--force"]
     assert cli.run(again) == 0
     assert (out / "notes.txt").read_text() == "mine"
     assert (out / "features.tsv").is_file()
-    assert list((out / "signal").iterdir()) == []
+    assert not (out / "signal").exists()
+    assert not (out / "features" / "7").exists()
 
 
 def test_force_removes_what_only_the_earlier_run_wrote(tmp_path):

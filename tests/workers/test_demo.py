@@ -1,125 +1,43 @@
-"""The client of `make demo`: what it sends, what it says, and the whole way with a tiny model."""
+"""`make demo`: what it says, and the whole way with a tiny model."""
 
 import json
 import os
 import subprocess
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyBigWig
 import pytest
 from click.testing import CliRunner
-from werkzeug.formparser import parse_form_data
 
-from annotations.errors import StateError, ToolError
+from app.client import Client, ClientError, Run
+from tests.app.fake_server import Reply, fake_server
 from tests.workers.factories import make_tiny_models
-from workers import demo, rest_client
-from workers.rest_client import Client
-
-
-class Recorder(BaseHTTPRequestHandler):
-    """Answers as told and remembers what it was sent."""
-
-    replies: list[tuple[int, dict[str, str], bytes]]
-    form: dict[str, str]
-    file: tuple[str, bytes]
-
-    def do_POST(self):
-        """Take a form apart with werkzeug, which the real server uses too."""
-        environ = {
-            "REQUEST_METHOD": "POST",
-            "CONTENT_TYPE": self.headers["Content-Type"],
-            "CONTENT_LENGTH": self.headers["Content-Length"],
-            "wsgi.input": self.rfile,
-        }
-        _, form, files = parse_form_data(environ)
-        type(self).form = form.to_dict()
-        sent = files["file"]
-        type(self).file = (sent.filename, sent.read())
-        sent.close()
-        self.reply()
-
-    def do_GET(self):
-        """Answer with the next reply."""
-        self.reply()
-
-    def reply(self):
-        """Send the next reply; the last one again and again."""
-        replies = type(self).replies
-        status, headers, body = replies.pop(0) if len(replies) > 1 else replies[0]
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        """Say nothing."""
+from workers import demo
+from workers.embedded_server import free_port
 
 
 @pytest.fixture
-def recorder():
-    class Own(Recorder):
-        pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield Own, Client(server.server_port)
-        server.shutdown()
-        thread.join()
-
-
-def as_json(value, status=200):
-    return status, {}, json.dumps(value).encode()
-
-
-def test_a_submission_is_a_form_with_the_file_byte_for_byte(recorder, tmp_path):
-    handler, client = recorder
-    handler.replies = [(202, {"Location": "http://elsewhere/v1/runs/abc"}, b"{}")]
-    content = b">a\r\nACGT\r\n--\r\n\x00\xff"
-    (tmp_path / "seq.fa").write_bytes(content)
-    run = client.submit(tmp_path / "seq.fa", {"taxon": "fungi", "title": "a & b"})
-    assert run == "/v1/runs/abc"
-    assert handler.form == {"taxon": "fungi", "title": "a & b"}
-    assert handler.file == ("seq.fa", content)
-
-
-def test_a_refusal_becomes_the_detail_of_its_problem(recorder):
-    handler, client = recorder
-    handler.replies = [as_json({"title": "Not found", "detail": "there is no run x"}, 404)]
-    with pytest.raises(ToolError, match=r"GET /v1/runs/x got 404: there is no run x"):
-        client.get("/v1/runs/x")
-    handler.replies = [(502, {}, b"<html>bad gateway")]
-    with pytest.raises(ToolError, match=r"502: <html>bad gateway"):
-        client.get("/v1/runs/x")
+def fake():
+    with fake_server() as server:
+        yield server
 
 
 def view(state, progress, error=None):
-    return as_json({"state": state, "progress": progress, "error": error})
+    said = {"id": "x", "state": state, "progress": progress, "error": error, "links": {}}
+    return Reply(200, json.dumps(said).encode())
 
 
-def test_waiting_ends_with_the_run(recorder, monkeypatch):
-    monkeypatch.setattr(demo, "POLL_SECONDS", 0.0)
-    handler, client = recorder
-    handler.replies = [view("QUEUED", 0.0), view("RUNNING", 0.5), view("COMPLETE", 1.0)]
-    assert demo.wait_for(client, "/v1/runs/x", seconds=30)["progress"] == 1.0
-    handler.replies = [view("EXECUTOR_ERROR", 0.5, {"code": "c", "message": "out of memory"})]
-    with pytest.raises(StateError, match=r"EXECUTOR_ERROR: out of memory"):
-        demo.wait_for(client, "/v1/runs/x", seconds=30)
-    handler.replies = [view("QUEUED", 0.0)]
-    with pytest.raises(StateError, match=r"still QUEUED after 0 s"):
-        demo.wait_for(client, "/v1/runs/x", seconds=0)
-
-
-def test_all_pages_are_read(recorder):
-    handler, client = recorder
-    rows = [{"feature": i, "active_bases": i} for i in range(4)]
-    pages = [{"features": rows[i : i + 1], "next_page_token": str(i)} for i in range(3)]
-    pages.append({"features": rows[3:], "next_page_token": None})
-    handler.replies = [as_json(page) for page in pages]
-    assert demo.active_features(client, "/v1/runs/x") == rows[1:]
+def test_waiting_shows_progress_and_ends_with_the_run(fake):
+    fake.replies = [view("QUEUED", 0.0), view("RUNNING", 0.5), view("COMPLETE", 1.0)]
+    run = Run(Client(fake.url), {"id": "x", "state": "QUEUED", "links": {}})
+    assert demo.wait_for(run, seconds=30).view["progress"] == 1.0
+    fake.replies = [view("EXECUTOR_ERROR", 0.5, {"code": "c", "message": "out of memory"})]
+    with pytest.raises(ClientError, match=r"EXECUTOR_ERROR: out of memory"):
+        demo.wait_for(run, seconds=30)
+    fake.replies = [view("QUEUED", 0.0)]
+    with pytest.raises(TimeoutError, match=r"still QUEUED after 0 s"):
+        demo.wait_for(run, seconds=0)
 
 
 def answer(**changes):
@@ -157,7 +75,7 @@ def test_a_server_that_cannot_start_is_one_clear_message(tmp_path, monkeypatch):
 
 
 def test_a_free_port_can_be_listened_on():
-    with ThreadingHTTPServer(("127.0.0.1", rest_client.free_port()), Recorder) as server:
+    with ThreadingHTTPServer(("127.0.0.1", free_port()), BaseHTTPRequestHandler) as server:
         assert server.server_port > 0
 
 

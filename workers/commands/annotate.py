@@ -122,10 +122,12 @@ def annotate(
       saetrack annotate chrI.fa.gz --genes chrI.gff3 --taxon fungi --out chrI
       saetrack query chrI --tf Reb1
       saetrack annotate yeast.fa --taxon fungi --held-out chrIX,chrXIV --out yeast
+      saetrack annotate yeast.fa --variants calls.vcf --out calls
     """
     from annotations.allele_inputs import AlleleRequest
     from annotations.options import names_of
     from workers.annotate import Request, annotate_file
+    from workers.commands.changes import print_changes
     from workers.commands.summary import Bar, print_summary
 
     request = Request(
@@ -149,3 +151,5 @@ def annotate(
     with Bar() as bar:
         summary = annotate_file(request, on_progress=bar.show)
     print_summary(summary, as_json=as_json)
+    if not (as_json or request.compare.is_empty):
+        print_changes(out)

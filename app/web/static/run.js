@@ -11,7 +11,11 @@ const MAX = 20;
 let browser = null;
 
 /** Names of the drawn features, in their order. */
-const features = config.tracks.filter((track) => track.type === "wig").map((track) => track.name.replace("feature ", ""));
+const features = config.tracks.filter((track) => track.type === "wig" && track.url.includes("/signal.bw"))
+  .map((track) => track.name.replace("feature ", ""));
+
+/** Tracks that come with each signal where the run compares alleles: ends of their names. */
+const BESIDE = config.alleles ? { alternative: " alt", difference: " alt - ref" } : {};
 
 /** Write what is seen into the address and into the forms, so that both restore it. */
 function remember() {
@@ -46,14 +50,22 @@ async function toggle(button) {
   const at = features.indexOf(name);
   if (at >= 0) {
     features.splice(at, 1);
-    browser.removeTrackByName(`feature ${name}`);
+    for (const said of ["", ...Object.values(BESIDE)]) browser.removeTrackByName(`feature ${name}${said}`);
   } else if (features.length < MAX) {
     features.push(name);
-    await browser.loadTrack({
+    const track = {
       name: `feature ${name}`, type: "wig", format: "bigwig", min: 0, autoscale: true, height: 60, order: 10 + features.length,
       color: `rgb(${COLORS[(features.length - 1) % COLORS.length]})`,
       url: `${base}/features/${button.dataset.number}/signal.bw?strand=${encodeURIComponent(button.dataset.strand)}`,
-    });
+    };
+    if (config.alleles) Object.assign(track, { graphType: "dynseq", order: 10 * track.order });
+    await browser.loadTrack(track);
+    for (const [kind, said] of Object.entries(BESIDE)) {
+      track.order += 1;
+      const beside = { ...track, name: track.name + said, url: track.url.replace("/signal.bw", `/${kind}.bw`) };
+      if (kind === "difference") delete beside.min;
+      await browser.loadTrack(beside);
+    }
   } else {
     window.alert(`At most ${MAX} features are drawn at once.`);
   }

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from annotations.peak_track import COLORS
 from app.config import Settings
+from app.feature_rows import SIGNAL_COLORS
 from tests.app.web.chromium import PROGRAM, Chromium
 from tests.app.web_server import ask, web_process
 from workers.serve import free_port
@@ -30,17 +32,20 @@ OPEN = """(async () => {
   return true
 })()"""
 
-DRAWN = """(() => [...window.place.shadowRoot.querySelectorAll('.igv-viewport canvas')].map((canvas) => {
-  if (!canvas.width || !canvas.height) return 0
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
-  let colored = 0
-  // of a color of ours: blue, orange, green of the signals; not black, white or grey
-  for (let at = 0; at < data.length; at += 4)
-    if (data[at + 3] && Math.max(data[at], data[at + 1], data[at + 2]) -
-        Math.min(data[at], data[at + 1], data[at + 2]) > 60) colored += 1
-  return colored
-}))()"""
-"""Colored pixels of each canvas."""
+DRAWN = """((red, green, blue) =>
+  [...window.place.shadowRoot.querySelectorAll('.igv-viewport canvas')].map((canvas) => {
+    if (!canvas.width || !canvas.height) return 0
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
+    let count = 0
+    for (let at = 0; at < data.length; at += 4)
+      if (data[at] === red && data[at + 1] === green && data[at + 2] === blue) count += 1
+    return count
+  }).filter((count) => count > 20).length)"""
+"""How many canvases hold a color."""
+
+
+def drawn(color: tuple[int, int, int]) -> str:
+    return f"({DRAWN})({','.join(map(str, color))})"
 
 
 @pytest.fixture
@@ -75,17 +80,24 @@ def opened(browser: Chromium, root: str, config: dict[str, object]) -> list[str]
 
 def test_igv_draws_the_hub_that_a_link_names(browser: Chromium, server: tuple[str, str]) -> None:
     root, base = server
-    browser.requests.clear()
     names = opened(browser, root, {"hubURL": f"{base}hub.txt?features=1-,2%2B&peaks=both"})
-    print(names)
-    browser.wait_for(f"{DRAWN}.filter(colored => colored > 20).length >= 2")
-    assert browser.evaluate("window.browser.genome.id").startswith("saetrack_")
-    asked = [address for address in browser.requests if address.startswith(base)]
-    files = {urlsplit(address).path.rsplit("/", 2)[-1] for address in asked}
-    assert {"hub.txt", "sequence.2bit", "signal.bw", "peaks.bb"} <= files
-    hosts = {urlsplit(address).hostname for address in browser.requests}
-    assert hosts <= {"127.0.0.1", None, ""}, hosts
-    assert not [said for said in browser.messages if "exception" in said or "Refused" in said]
-    # beside the peak nothing is drawn: what was seen are our data
-    browser.screenshot(Path("/tmp/w/hub_igv.png"))
-    print(browser.evaluate(DRAWN), asked, browser.messages)
+    assert names == ["1- REB1", "2+ intron", *["1- REB1 peaks", "2+ intron peaks"] * 2]
+    # chrA:1-20 holds the peak of the first row alone: as signal, as height, and as an item of
+    # the color of its evidence
+    browser.wait_for(f"{drawn(SIGNAL_COLORS[0])} === 2")
+    browser.wait_for(f"{drawn(COLORS['enriched'])} === 1")
+    assert browser.evaluate(drawn(SIGNAL_COLORS[1])) == 0
+    browser.evaluate("window.browser.search('chrB:1-10')")
+    browser.wait_for(f"{drawn(SIGNAL_COLORS[1])} === 2")
+    browser.wait_for(f"{drawn(COLORS['labelled'])} === 1")
+    assert browser.evaluate(drawn(SIGNAL_COLORS[0])) == 0
+    asked = {
+        urlsplit(address).path.removeprefix(urlsplit(base).path) for address in browser.requests
+    }
+    wanted = {"hub.txt", "sequence.2bit", "chrom.sizes"}
+    for row in ("features/1_minus/", "features/2_plus/"):
+        wanted |= {f"{row}signal.bw", f"{row}peaks.bw", f"{row}peaks.bb"}
+    assert wanted <= asked
+    hosts = {urlsplit(address).netloc for address in browser.requests}
+    assert hosts <= {urlsplit(root).netloc, ""}
+    assert not [said for said in browser.messages if not said.startswith("warning: Canvas2D")]

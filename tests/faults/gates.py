@@ -1,0 +1,147 @@
+"""Gates: moments of a worker's work at which a test stops it, or has something happen to it.
+
+A test arms a moment with an action; the first worker that comes to it does that. The processes
+under test are the project's own, but for the calls wrapped here.
+
+    wait    say that the moment is reached, and wait until the gate is opened
+    exit    the process ends at once, as when it is killed for its memory
+    memory  as if memory ran out, once
+    full    the disk is full, once
+"""
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MOMENTS = ("encoding", "storing", "finishing", "merging")
+"""In the midst of a shard, before its files are stored, before it is handed in, in the merge."""
+
+FOLDER_VARIABLE = "FAULT_GATES"
+"""Environment variable: the folder of the gates."""
+
+WAIT_SECONDS = 120.0
+"""A gate that nobody opens opens by itself, so that no process is left behind."""
+
+
+class Gates:
+    """The gates of one deployment, as files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def arm(self, moment: str, action: str = "wait", times: int = 1) -> None:
+        """Have the next workers that come to a moment do something."""
+        self.clear()
+        for number in range(times):
+            (self.folder / f"{moment}.{number}.armed").write_text(action)
+
+    def clear(self) -> None:
+        """Open every gate and forget what was armed."""
+        for path in self.folder.glob("*.armed"):
+            path.unlink(missing_ok=True)
+        for path in self.folder.glob("*.reached"):
+            path.with_suffix(".open").touch()
+            path.unlink(missing_ok=True)
+
+    def reached(self, moment: str, seconds: float = 60.0) -> int:
+        """Wait until a worker is at a moment; returns its process id."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for path in self.folder.glob(f"{moment}.*.reached"):
+                text = path.read_text()
+                if text:
+                    return int(text)
+            time.sleep(0.02)
+        raise AssertionError(f"no worker came to {moment} in {seconds} s")
+
+    def pass_through(self, moment: str) -> None:
+        """In a worker: do what is armed for a moment, if anything is."""
+        for path in sorted(self.folder.glob(f"{moment}.*.armed")):
+            reached = path.with_suffix(".reached")
+            try:
+                action = path.read_text()
+                path.rename(reached)
+            except FileNotFoundError:
+                continue
+            reached.write_text(str(os.getpid()))
+            self._act(action, reached.with_suffix(".open"))
+            return
+
+    def _act(self, action: str, opened: Path) -> None:
+        if action == "exit":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if action == "memory":
+            raise MemoryError
+        if action == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        end = time.monotonic() + WAIT_SECONDS
+        while not opened.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        opened.unlink(missing_ok=True)
+
+
+def install(gates: Gates) -> None:
+    """Wrap the steps of a worker of this process."""
+    from workers import tasks
+
+    def before(function: Callable[..., Any], moment: str) -> Callable[..., Any]:
+        def wrapped(*args: Any, **options: Any) -> Any:
+            gates.pass_through(moment)
+            return function(*args, **options)
+
+        return wrapped
+
+    real_encode = tasks.run_shard
+
+    def encode(*args: Any, **options: Any) -> Any:
+        """Comes to its moment after the first batch, and again for every later one."""
+        on_progress = options["on_progress"]
+
+        def progress(done: int) -> None:
+            on_progress(done)
+            gates.pass_through("encoding")
+            on_progress(done)
+
+        return real_encode(*args, **{**options, "on_progress": progress})
+
+    real_merge = tasks.merge
+
+    def merge(*args: Any, **options: Any) -> Any:
+        """Comes to its moment once its first progress is reported."""
+        on_progress = options["on_progress"]
+
+        def progress(share: float) -> None:
+            on_progress(share)
+            gates.pass_through("merging")
+            on_progress(share)
+
+        return real_merge(*args, **{**options, "on_progress": progress})
+
+    tasks.run_shard = encode
+    tasks.merge = merge
+    tasks.finish = before(tasks.finish, "finishing")
+    real_runner = tasks.ShardRunner.store
+    tasks.ShardRunner.store = before(real_runner, "storing")  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """A `saetrack` command with gates: the words after the module's name are its own."""
+    install(Gates(Path(os.environ[FOLDER_VARIABLE])))
+    from workers import serve
+    from workers.cli import main as saetrack
+
+    def gated_command(name: str) -> list[str]:
+        return [sys.executable, "-m", "tests.faults.gates", "worker", f"--name={name}"]
+
+    serve.worker_command = gated_command
+    saetrack(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
