@@ -29,7 +29,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No server and no test may reach for a model hub.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help venv bedtools demo serve test test-slow lint format licences lock settings clean
+.PHONY: help venv bedtools servers demo serve test test-slow lint format licences lock settings clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,16 +47,19 @@ $(VENV)/.installed: $(LOCKS) scripts/find_python.sh pyproject.toml
 bedtools: $(VENV)/.installed ## find the bedtools program, or install it
 	@bash scripts/install_bedtools.sh $(VENV)
 
+servers: bedtools ## find Redis and PostgreSQL for the tests, or install them
+	@bash scripts/install_servers.sh $(VENV)
+
 demo: bedtools ## a real DNA record through the server: features, motifs, browser tracks
 	@$(BIN)/python -m workers.demo $(DEMO_ARGS)
 
 serve: bedtools ## run the embedded server (http://127.0.0.1:8765) until Ctrl-C
 	@$(BIN)/saetrack serve $(SERVE_ARGS)
 
-test: bedtools lint ## lint, types, import contracts and the suite
+test: servers lint ## lint, types, import contracts and the suite
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
-test-slow: bedtools $(VENV)-sae-lens/.installed ## the tests marked slow, sae-lens's reading of our weights among them
+test-slow: servers $(VENV)-sae-lens/.installed ## the tests marked slow, sae-lens's reading of our weights among them
 	$(VENV)-sae-lens/bin/python -m pytest -m slow --timeout 1800 tests/workers/test_sae_lens.py
 	@bash scripts/install_node_readers.sh $(VENV)
 	$(BIN)/pytest -m slow --timeout 1800 --ignore tests/workers/test_sae_lens.py $(PYTEST_ARGS)

@@ -8,7 +8,8 @@ inserted and deleted bases is that of `annotations.allele_maps`. Sums and maxima
 that can differ (see `Alleles.one_sided`), each allele on its own bases, so that an inserted base
 counts in full.
 
-This is a measurement on two sequences, not a test: it has no p-value.
+This is a measurement on two sequences, not a test: it has no p-value. Controls (random
+substitutions nearby) say how often any change of a base moves a feature row as far.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,10 +44,13 @@ EFFECTS_SCHEMA: Final = pa.schema(
         pa.field("sum_difference", pa.float32(), nullable=False),
         pa.field("position", pa.int64(), nullable=False),
         pa.field("change", pa.float32(), nullable=False),
+        pa.field("controls_as_large", pa.int32()),
     ]
 )
 """A row for each pair and feature row that changed, sorted by pair and rank. `change` is the
-largest change at one base, with its sign, and `position` that base of the reference record."""
+largest change at one base, with its sign, and `position` that base of the reference record;
+`controls_as_large` is how many of the pair's controls change the row as much at a base, null where
+there are none."""
 
 ROUNDING: Final = 2.0**-9
 """Changes up to this share of the larger value are rounding: values are stored with a relative
@@ -76,10 +80,11 @@ def allele_effects(path: Path, alleles: Alleles) -> pa.Table:
     CoordinateError
         If an activation lies outside its allele.
     """
-    blocks = whole_features(stretch_groups(path))
-    found = pa.concat_tables(
-        [EFFECTS_SCHEMA.empty_table(), *(_effects(block, alleles) for block in blocks)]
-    )
+    found = _of_pairs(path, alleles)
+    if alleles.controls:
+        as_large = pa.array(_as_large(path, alleles, found), pa.int32())
+        at = EFFECTS_SCHEMA.get_field_index("controls_as_large")
+        found = found.set_column(at, EFFECTS_SCHEMA.field(at), as_large)
     pair, change = column(found, "pair"), column(found, "change")
     row = row_index(column(found, "feature"), column(found, "strand"))
     order = np.lexsort((row, -np.abs(change), pair))
@@ -87,6 +92,34 @@ def allele_effects(path: Path, alleles: Alleles) -> pa.Table:
     at = EFFECTS_SCHEMA.get_field_index("rank")
     found = found.take(pa.array(order))
     return found.set_column(at, EFFECTS_SCHEMA.field(at), pa.array(rank.astype(np.int32)))
+
+
+def _of_pairs(path: Path, alleles: Alleles) -> pa.Table:
+    """The effects of all pairs, in the order of the feature rows; without ranks and controls."""
+    blocks = whole_features(stretch_groups(path))
+    return pa.concat_tables(
+        [EFFECTS_SCHEMA.empty_table(), *(_effects(block, alleles) for block in blocks)]
+    )
+
+
+def _as_large(path: Path, alleles: Alleles, found: pa.Table) -> Ints:
+    """In how many rounds of controls each row of a table changes as much at a base."""
+    count = np.zeros(found.num_rows, dtype=np.int64)
+    wanted, size = _keys(found, alleles), np.abs(column(found, "change"))
+    for pairs in alleles.controls:
+        control = _of_pairs(path, alleles._replace(pairs=pairs, controls=()))
+        keys, change = _keys(control, alleles), np.abs(column(control, "change"))
+        order = np.argsort(keys)
+        at = np.minimum(np.searchsorted(keys[order], wanted), max(0, len(keys) - 1))
+        if len(keys):
+            count += (keys[order][at] == wanted) & (change[order][at] >= size)
+    return count
+
+
+def _keys(table: pa.Table, alleles: Alleles) -> Ints:
+    """A number for each pair and feature row."""
+    row = row_index(column(table, "feature"), column(table, "strand")).astype(np.int64)
+    return np.asarray(row * len(alleles.pairs) + column(table, "pair"), dtype=np.int64)
 
 
 def values_of_pair(active: Activations, pair: AllelePair) -> Floats:
@@ -176,7 +209,9 @@ def _effects(active: Activations, alleles: Alleles) -> pa.Table:
     arrays = [
         pa.array(columns[field.name].astype(field.type.to_pandas_dtype()))
         for field in EFFECTS_SCHEMA
+        if field.name in columns
     ]
+    arrays.append(pa.nulls(len(changed), pa.int32()))
     return pa.Table.from_arrays(arrays, schema=EFFECTS_SCHEMA)
 
 

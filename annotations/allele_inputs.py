@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from annotations.allele_controls import with_controls
 from annotations.alleles import (
     Bases,
     Cut,
@@ -35,6 +36,8 @@ class AlleleRequest(NamedTuple):
     """Names of two records with a comma between them, reference first."""
     flank: int | None = None
     """Bases on each side of a variant; `annotations.alleles.default_flank` if None."""
+    controls: int = 0
+    """Random substitutions near each variant, to compare with."""
 
     @property
     def is_empty(self) -> bool:
@@ -54,8 +57,11 @@ class AlleleRequest(NamedTuple):
         OptionError
             If it does not.
         """
-        if self.flank is not None and self.variants is None:
-            raise OptionError("flank is of variants: send a VCF file with it, or leave it out")
+        for given, name in ((self.flank is not None, "flank"), (self.controls != 0, "controls")):
+            if given and self.variants is None:
+                raise OptionError(
+                    f"{name} is of variants: send a VCF file with it, or leave it out"
+                )
         if self.variants is None:
             return
         if self.records is not None:
@@ -97,7 +103,7 @@ def compared(
     Raises
     ------
     FormatError, LimitError, CoordinateError, OptionError, UnknownNameError
-        As `annotations.vcf.read_vcf`, `cut_variants` and `pair_records`.
+        As `annotations.vcf.read_vcf`, `cut_variants`, `with_controls` and `pair_records`.
     """
     one_sided = is_one_sided(model)
     if request.variants is None:
@@ -107,10 +113,11 @@ def compared(
     if names is None:
         lengths = {name: bases.length(name) for name in bases.names}
         names = ContigNames(bases.names, recognised(lengths))
-    return cut_variants(
+    cut = cut_variants(
         read_vcf(request.variants),
         bases,
         flank=default_flank(dictionary) if request.flank is None else request.flank,
         one_sided=one_sided,
         names=names,
     )
+    return with_controls(cut, request.controls) if request.controls else cut

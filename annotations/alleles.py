@@ -110,6 +110,9 @@ class Alleles(NamedTuple):
     """Bases on each side of a variant; None for named records."""
     skipped: dict[str, int]
     """Alleles of the VCF file that were passed over, by why."""
+    controls: tuple[tuple[AllelePair, ...], ...] = ()
+    """Rounds of random substitutions near the variants, to see how much any change changes: in each
+    round one pair for each of `pairs`, with the same reference record."""
 
 
 class Cut(NamedTuple):
@@ -263,10 +266,8 @@ def alleles_json(alleles: Alleles) -> str:
     values = {
         "format": FORMAT,
         **alleles._asdict(),
-        "pairs": [
-            {**pair._asdict(), "change": list(pair.change), "map": pair.map._asdict()}
-            for pair in alleles.pairs
-        ],
+        "pairs": [_pair_json(pair) for pair in alleles.pairs],
+        "controls": [[_pair_json(pair) for pair in round_] for round_ in alleles.controls],
     }
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
 
@@ -281,6 +282,7 @@ def alleles_record(alleles: Alleles) -> dict[str, object]:
     return {
         "kind": alleles.kind,
         "pairs": len(alleles.pairs),
+        "controls": len(alleles.controls),
         "flank": alleles.flank,
         "one_sided": alleles.one_sided,
         "skipped": alleles.skipped,
@@ -301,11 +303,18 @@ def read_alleles(path: Path) -> Alleles:
         if values.pop("format") != FORMAT:
             raise StorageError(f"{path.name} is of another version; submit the sequences again")
         values["pairs"] = tuple(_pair(**pair) for pair in values["pairs"])
+        values["controls"] = tuple(
+            tuple(_pair(**pair) for pair in round_) for round_ in values["controls"]
+        )
         return Alleles(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, StorageError):
             raise
         raise StorageError(f"{path.name} is missing, cut or altered") from error
+
+
+def _pair_json(pair: AllelePair) -> dict[str, Any]:
+    return {**pair._asdict(), "change": list(pair.change), "map": pair.map._asdict()}
 
 
 def _pair(*, change: list[int], map: dict[str, Any], **values: Any) -> AllelePair:

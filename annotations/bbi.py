@@ -45,6 +45,13 @@ _PLACE: Final[list[tuple[str, str]]] = [
 LEAF: Final = np.dtype([*_PLACE, ("offset", "<u8"), ("size", "<u8")])
 """What a block covers, and where it lies."""
 _BRANCH: Final = np.dtype([*_PLACE, ("offset", "<u8")])
+_EXACT: Final = np.dtype(
+    [
+        *((name, "<i8") for name in ("contig", "start", "end", "bases")),
+        *((name, "<f8") for name in ("least", "most", "sum", "squares")),
+    ]
+)
+"""A bin as it is computed; a file holds `_ZOOM`."""
 _ZOOM: Final = np.dtype(
     [
         ("contig", "<u4"),
@@ -93,7 +100,8 @@ def write_contigs(file: BinaryIO, names: Sequence[str], lengths: Sequence[int]) 
     order = np.argsort(contig_ids(names))
     values = np.zeros(len(names), np.dtype([("id", "<u4"), ("size", "<u4")]))
     values["id"], values["size"] = np.arange(len(names)), np.asarray(lengths, np.int64)[order]
-    write_names(file, [names[contig].encode() for contig in order], values)
+    keys = np.array([name.encode() for name in names], np.bytes_)
+    write_names(file, keys[order], values)
 
 
 def summary(stretches: Stretches) -> bytes:
@@ -134,19 +142,20 @@ def write_zooms(file: BinaryIO, stretches: Stretches, mean: float) -> tuple[list
         return zooms, largest
     reduction = max(10, int(10 * mean))
     before = len(stretches.start)
+    records = _first_bins(stretches, reduction)
     while len(zooms) < MAX_ZOOMS and reduction < LARGEST // _ZOOM_STEP:
-        records = _zoom_records(stretches, reduction)
         if 2 * len(records) <= before or not zooms:
             before = len(records)
             at = file.tell()
             file.write(struct.pack("<I", len(records)))
-            blocks, size = _write_zoom_blocks(file, records)
+            blocks, size = _write_zoom_blocks(file, records.astype(_ZOOM))
             largest = max(largest, size)
             zooms.append(Zoom(reduction, at, file.tell()))
             write_places(file, blocks, len(records))
-        if len(records) <= len(np.unique(stretches.contig)):
+        if len(records) <= 1 + np.count_nonzero(np.diff(stretches.contig)):
             break
         reduction *= _ZOOM_STEP
+        records = _wider_bins(records, reduction)
     return zooms, largest
 
 
@@ -182,9 +191,9 @@ def write_places(file: BinaryIO, blocks: NDArray[Any], items: int) -> None:
     _write_nodes(file, blocks, _enclosing)
 
 
-def write_names(file: BinaryIO, keys: Sequence[bytes], values: NDArray[Any]) -> None:
+def write_names(file: BinaryIO, keys: NDArray[np.bytes_], values: NDArray[Any]) -> None:
     """Write a tree from names to values (bptFile); the names are sorted."""
-    width = max((len(key) for key in keys), default=1)
+    width = max(1, keys.dtype.itemsize)
     kind = np.dtype([("key", f"S{width}"), *values.dtype.descr])
     leaf = np.zeros(len(keys), kind)
     leaf["key"] = keys
@@ -215,26 +224,37 @@ def _write_zoom_blocks(file: BinaryIO, records: NDArray[Any]) -> tuple[NDArray[A
     return blocks, min(len(records), ITEMS_PER_BLOCK) * _ZOOM.itemsize
 
 
-def _zoom_records(stretches: Stretches, reduction: int) -> NDArray[Any]:
+def _first_bins(stretches: Stretches, reduction: int) -> NDArray[Any]:
     """Bases that have a value, and their values, in bins of `reduction` bases."""
     bins = (stretches.end - 1) // reduction - stretches.start // reduction + 1
     of = np.repeat(np.arange(len(bins)), bins)
     step = np.arange(len(of)) - np.repeat(np.cumsum(bins) - bins, bins)
     low = (stretches.start[of] // reduction + step) * reduction
-    start = np.maximum(low, stretches.start[of])
-    end = np.minimum(low + reduction, stretches.end[of])
-    contig, size = stretches.contig[of], end - start
-    value = stretches.value[of].astype(np.float64)
-    first = np.flatnonzero((np.diff(contig, prepend=-1) != 0) | (np.diff(low, prepend=-1) != 0))
-    records = np.empty(len(first), _ZOOM)
-    records["contig"], records["start"] = contig[first], start[first]
-    records["end"] = np.maximum.reduceat(end, first)
-    records["bases"] = np.add.reduceat(size, first)
-    records["least"] = np.minimum.reduceat(value, first)
-    records["most"] = np.maximum.reduceat(value, first)
-    records["sum"] = np.add.reduceat(size * value, first)
-    records["squares"] = np.add.reduceat(size * value**2, first)
-    return records
+    pieces = np.empty(len(of), _EXACT)
+    pieces["contig"] = stretches.contig[of]
+    pieces["start"] = np.maximum(low, stretches.start[of])
+    pieces["end"] = np.minimum(low + reduction, stretches.end[of])
+    pieces["bases"] = pieces["end"] - pieces["start"]
+    pieces["least"] = pieces["most"] = stretches.value[of]
+    pieces["sum"] = pieces["bases"] * pieces["most"]
+    pieces["squares"] = pieces["sum"] * pieces["most"]
+    return _wider_bins(pieces, reduction)
+
+
+def _wider_bins(pieces: NDArray[Any], reduction: int) -> NDArray[Any]:
+    """Sorted pieces, none of which crosses the border of a bin, put together in bins."""
+    place = pieces["start"] // reduction
+    changes = (np.diff(pieces["contig"], prepend=-1) != 0) | (np.diff(place, prepend=-1) != 0)
+    first = np.flatnonzero(changes)
+    whole = np.empty(len(first), _EXACT)
+    for name in ("contig", "start"):
+        whole[name] = pieces[name][first]
+    for name in ("end", "most"):
+        whole[name] = np.maximum.reduceat(pieces[name], first)
+    whole["least"] = np.minimum.reduceat(pieces["least"], first)
+    for name in ("bases", "sum", "squares"):
+        whole[name] = np.add.reduceat(pieces[name], first)
+    return whole
 
 
 def _enclosing(items: NDArray[Any], first: Ints) -> NDArray[Any]:

@@ -208,4 +208,4 @@ def _write_name_index(
     values = np.zeros(len(keys), np.dtype([("offset", "<u8"), ("size", "<u8")]))
     values["offset"] = blocks["offset"][block_of[order]] if len(keys) else 0
     values["size"] = blocks["size"][block_of[order]] if len(keys) else 0
-    write_names(file, keys[order].tolist(), values)
+    write_names(file, keys[order], values)

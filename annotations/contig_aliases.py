@@ -123,6 +123,11 @@ class ContigNames:
             raise UnknownNameError(self.unknown(name))
         return found
 
+    def own(self, names: Iterable[str]) -> list[str]:
+        """The contigs' own names; those that nobody knows stay as they are."""
+        places = [(name, self._places.get(name)) for name in names]
+        return [name if place is None else self.contigs[place] for name, place in places]
+
     def unknown(self, name: str) -> str:
         """What to say of a name that no contig has."""
         near = _near(name, list(islice(self._places, _NEAR_AMONG)))

@@ -199,7 +199,7 @@ def igv_session(hub: Hub) -> str:
     _check(hub)
     session = ElementTree.Element(
         "Session",
-        genome=hub.genome.fasta or hub.genome.name,
+        genome=hub.genome.fasta or hub.genome.two_bit or hub.genome.name,
         locus=hub.locus or "All",
         version="8",
     )

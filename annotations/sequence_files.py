@@ -11,7 +11,7 @@ lies follows from names and lengths alone.
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from annotations.errors import CoordinateError, StorageError
 from annotations.pieces import PieceFile, has_pieces
 from annotations.sequences import LINE_WIDTH, encode_bases, write_record
 from annotations.tables import replacing
+from annotations.types import Span
 
 
 class Place(NamedTuple):
@@ -52,13 +53,8 @@ def fasta_index(names: Sequence[str], lengths: Sequence[int]) -> str:
     >>> fasta_index(["c1", "c2"], [81, 4])
     'c1\t81\t4\t80\t81\nc2\t4\t91\t4\t5\n'
     """
-    return index_of(places(names, lengths))
-
-
-def index_of(found: Sequence[Place]) -> str:
-    """The .fai of records that lie at some places."""
     lines = []
-    for name, length, offset in found:
+    for name, length, offset in places(names, lengths):
         width = min(LINE_WIDTH, length)
         lines.append(f"{name}\t{length}\t{offset}\t{width}\t{width + 1}\n")
     return "".join(lines)
@@ -118,17 +114,21 @@ def read_bases(path: Path, place: Place, start: int, end: int) -> bytes:
     StorageError
         If the file is cut.
     """
+    with path.open("rb") as file:
+        return _bases(file, place, start, end)
+
+
+def _bases(file: BinaryIO, place: Place, start: int, end: int) -> bytes:
     if not 0 <= start <= end <= place.length:
         raise CoordinateError(
             f"[{start}, {end}) is not inside {place.name!r} of {place.length} bases"
         )
     first = place.offset + start + start // LINE_WIDTH
     last = place.offset + end + end // LINE_WIDTH
-    with path.open("rb") as file:
-        file.seek(first)
-        found = file.read(last - first).replace(b"\n", b"")
+    file.seek(first)
+    found = file.read(last - first).replace(b"\n", b"")
     if len(found) != end - start:
-        raise StorageError(f"{path.name} is cut: it lacks bases of a record")
+        raise StorageError(f"{Path(file.name).name} is cut: it lacks bases of a record")
     return found
 
 
@@ -174,7 +174,7 @@ class StoredBases:
             return source.fetch(str(contig), start, end)
 
 
-def write_pieces_fasta(source: Path, path: Path, names: Sequence[str]) -> list[Place]:
+def write_pieces_fasta(source: Path, path: Path, names: Sequence[str]) -> None:
     """Copy the pieces of a computation as FASTA, each under its locus: ``chrI:1001-2000``.
 
     Parameters
@@ -185,26 +185,39 @@ def write_pieces_fasta(source: Path, path: Path, names: Sequence[str]) -> list[P
         Made or replaced, whole or not at all.
     names : sequence of str
         Of the contigs.
-
-    Returns
-    -------
-    places : list of Place
-        Where each piece lies in the copy.
     """
+    with (
+        PieceFile(source) as pieces,
+        replacing(path) as temporary,
+        temporary.open("wb") as out,
+    ):
+        for span, locus in _loci(pieces, names):
+            bases = pieces.fetch(str(span.contig), span.start, span.end)
+            write_record(out, locus, bases)
+
+
+def pieces_index(source: Path, names: Sequence[str]) -> str:
+    """The .fai of what `write_pieces_fasta` writes."""
     with PieceFile(source) as pieces:
-        loci = [
-            (f"{names[int(name)]}:{piece.start + 1}-{piece.end}", name, piece)
-            for name in pieces.names
-            for piece in pieces.pieces(name)
-        ]
-        with replacing(path) as temporary, temporary.open("wb") as out:
-            for locus, name, piece in loci:
-                write_record(out, locus, pieces.fetch(name, piece.start, piece.end))
-    return places([locus for locus, _, _ in loci], [p.end - p.start for _, _, p in loci])
+        found = _loci(pieces, names)
+    return fasta_index([locus for _, locus in found], [span.length for span, _ in found])
+
+
+def _loci(pieces: PieceFile, names: Sequence[str]) -> list[tuple[Span, str]]:
+    """The pieces of a file, and what each is called."""
+    return [
+        (
+            Span(int(name), piece.start, piece.end),
+            f"{names[int(name)]}:{piece.start + 1}-{piece.end}",
+        )
+        for name in pieces.names
+        for piece in pieces.pieces(name)
+    ]
 
 
 def read_codes(path: Path, names: Sequence[str], lengths: Sequence[int]) -> list[NDArray[np.uint8]]:
     """Base codes of every record of a FASTA of `LINE_WIDTH` bases a line."""
-    return [
-        encode_bases(read_bases(path, place, 0, place.length)) for place in places(names, lengths)
-    ]
+    with path.open("rb") as file:
+        return [
+            encode_bases(_bases(file, place, 0, place.length)) for place in places(names, lengths)
+        ]

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from annotations.active_bases import Activations, select
+from annotations.active_bases import Activations, locus_index, select
 from annotations.bbi import Stretches
 from annotations.bigwig import write_runs
 from annotations.errors import CoordinateError, FormatError, OptionError, StorageError
@@ -34,7 +34,7 @@ from annotations.tables import (
     with_contig_names,
     write_lines,
 )
-from annotations.types import STRAND_SIGNS
+from annotations.types import STRAND_SIGNS, Span
 
 SignalStrand = Literal["+", "-", "either"]
 """Strand of a signal; "either" is the larger of the two at each base."""
@@ -125,11 +125,32 @@ def _contig_runs(active: Activations, chosen: Sequence[int], lengths: Sequence[i
     borders = np.cumsum(sizes) - sizes
     laid = active._replace(position=borders[on] + active.position)
     runs = signal_runs(laid, int(sizes.sum()))
-    start = np.union1d(runs.start, borders)
+    place = np.searchsorted(runs.start, borders)
+    inside = runs.start[np.minimum(place, len(runs.start) - 1)] != borders
+    start = np.insert(runs.start, place[inside], borders[inside])
     end = np.append(start[1:], sizes.sum())
     value = runs.value[np.searchsorted(runs.start, start, side="right") - 1]
     contig = np.searchsorted(borders, start, side="right") - 1
     return Stretches(contig, start - borders[contig], end - borders[contig], value)
+
+
+def _span_runs(active: Activations, chosen: Sequence[int], spans: Sequence[Span]) -> Stretches:
+    """The runs of spans of the chosen contigs: as if each span were a contig, then moved back."""
+    contig, start, end = np.array(spans, dtype=np.int64).reshape(-1, 3).T
+    places = locus_index(contig.astype(np.uint32), start)
+    first = np.searchsorted(places, locus_index(active.contig, active.position), side="right") - 1
+    inside = (first >= 0) & (contig[first] == active.contig) & (active.position < end[first])
+    if not inside.all():
+        at = int(np.flatnonzero(~inside)[0])
+        raise CoordinateError(
+            f"activations must lie in a span, got position {active.position[at]} on contig "
+            f"{active.contig[at]}"
+        )
+    moved = active._replace(contig=first.astype(np.uint32), position=active.position - start[first])
+    runs = _contig_runs(moved, range(len(spans)), (end - start).tolist())
+    shift = start[runs.contig]
+    place = np.searchsorted(np.asarray(chosen), contig[runs.contig])
+    return Stretches(place, runs.start + shift, runs.end + shift, runs.value)
 
 
 def write_bigwig(
@@ -140,6 +161,7 @@ def write_bigwig(
     *,
     contigs: Sequence[int] | None = None,
     strand: SignalStrand = "either",
+    spans: Sequence[Span] | None = None,
 ) -> None:
     """Write the signal of one feature as bigWig, whole or not at all.
 
@@ -159,11 +181,14 @@ def write_bigwig(
         the order of the submission, and no others.
     strand : {"+", "-", "either"}
         Which strand's activations; "either" is the larger of the two at each base.
+    spans : sequence of Span, optional
+        What was computed, sorted, none touching another, where that is not all of the contigs:
+        the file says nothing of other bases.
 
     Raises
     ------
     CoordinateError
-        If a stretch lies outside its contig, or a contig does not exist.
+        If a stretch lies outside its contig or its span, or a contig does not exist.
     FormatError
         If the stretches are of several features, a value is not above 0 and finite, or names
         are missing, doubled or hold white space.
@@ -187,11 +212,16 @@ def write_bigwig(
         sign = pa.scalar(STRAND_SIGNS[strand], pa.int8())
         stretches = stretches.filter(pc.equal(stretches.column("strand"), sign))
     active = from_stretches(stretches)
-    _write_active(path, active, chosen, names, lengths)
+    _write_active(path, active, chosen, names, lengths, spans)
 
 
 def write_peaks_bigwig(
-    path: Path, peaks: pa.Table, names: Sequence[str], lengths: Sequence[int]
+    path: Path,
+    peaks: pa.Table,
+    names: Sequence[str],
+    lengths: Sequence[int],
+    *,
+    spans: Sequence[Span] | None = None,
 ) -> None:
     """Write the peaks of one feature as bigWig, whole or not at all.
 
@@ -208,6 +238,8 @@ def write_peaks_bigwig(
         Names of all contigs of the submission, in order.
     lengths : sequence of int
         Bases in each of them.
+    spans : sequence of Span, optional
+        As in `write_bigwig`.
 
     Raises
     ------
@@ -224,7 +256,7 @@ def write_peaks_bigwig(
     _check_one_feature(peaks)
     _check_contigs(peaks, len(names))
     active = Activations(*(column(peaks, name) for name in Activations._fields))
-    _write_active(path, active, range(len(names)), names, lengths)
+    _write_active(path, active, range(len(names)), names, lengths, spans)
 
 
 def _write_active(
@@ -233,8 +265,12 @@ def _write_active(
     chosen: Sequence[int],
     names: Sequence[str],
     lengths: Sequence[int],
+    spans: Sequence[Span] | None = None,
 ) -> None:
-    runs = _contig_runs(active, chosen, lengths)
+    if spans is None:
+        runs = _contig_runs(active, chosen, lengths)
+    else:
+        runs = _span_runs(active, chosen, [span for span in spans if span.contig in set(chosen)])
     try:
         write_runs(path, runs, [names[at] for at in chosen], [lengths[at] for at in chosen])
     except OSError as error:
@@ -338,48 +374,6 @@ def bed_fields(peaks: pa.Table, names: Sequence[str]) -> pa.Table:
         if name in peaks.column_names:
             fields[name] = _labels(peaks.column(name))
     return pa.table(fields)
-
-
-def write_genes_bed(genes: pa.Table, names: Sequence[str], path: Path) -> None:
-    """Write the parts of genes as BED6, sorted as ``LC_ALL=C sort -k1,1 -k2,2n`` does.
-
-    The name is the kind and the gene, such as ``exon:REB1``, written as labels of peaks are.
-
-    Parameters
-    ----------
-    genes : Table of `annotations.genes.GENES_SCHEMA`
-        In any order.
-    names : sequence of str
-        Names of the contigs of the submission, in order.
-    path : Path
-        Made or replaced, whole or not at all; its folder exists.
-
-    Raises
-    ------
-    CoordinateError
-        If a part's contig has no name.
-    FormatError
-        If a name is empty, doubled or holds white space.
-    """
-    _check_names(names)
-    _check_contigs(genes, len(names))
-    rows = with_contig_names(genes, names)
-    label = pc.binary_join_element_wise(rows["kind"], rows["name"], ":", null_handling="skip")
-    strand = {1: "+", -1: "-", 0: "."}
-    lines = sorted(
-        (contig.encode(), start, end, text, strand[sign])
-        for contig, start, end, text, sign in zip(
-            rows["contig"].to_pylist(),
-            rows["start"].to_pylist(),
-            rows["end"].to_pylist(),
-            _labels(label).to_pylist(),
-            rows["strand"].to_pylist(),
-            strict=True,
-        )
-    )
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        for contig, start, end, text, sign in lines:
-            stream.write(f"{contig.decode()}\t{start}\t{end}\t{text}\t0\t{sign}\n")
 
 
 def peak_scores(peaks: pa.Table) -> pa.Array:

@@ -143,6 +143,8 @@ def _write(path: Path, names: Sequence[str], records: Sequence[_Record]) -> None
 
 def _unknown(codes: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Starts and lengths of the runs of N."""
+    if not (codes > 3).any():
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     edges = np.diff(np.concatenate([[False], codes > 3, [False]]).astype(np.int8))
     start = np.flatnonzero(edges == 1)
     return start, np.flatnonzero(edges == -1) - start

@@ -27,7 +27,11 @@ class AllelesQuery(TableQuery):
 class AlleleFeaturesQuery(TableQuery):
     """Which page of the changed features, in which format."""
 
-    sort: Literal["change"] = Field("change", description="The largest change at a base first.")
+    sort: Literal["change", "specific"] = Field(
+        "change",
+        description="`change`: the largest change at a base first. `specific`: those first that "
+        "the fewest controls change as much; needs controls.",
+    )
 
 
 class AlleleTotalsQuery(TableQuery):
@@ -80,6 +84,7 @@ class AlleleList(BaseModel):
     next_page_token: str | None
     kind: Literal["variants", "records"]
     pairs: int
+    controls: int = Field(description="Random substitutions near each variant.")
     flank: int | None = Field(description="Bases on each side of a variant.")
     one_sided: bool = Field(
         description="Whether only bases at and behind a change, in the sense of the pass, count."
@@ -100,6 +105,7 @@ class AlleleFeatures(BaseModel):
     total: int
     next_page_token: str | None
     pair: AllelePairView
+    controls: int
     note: str
 
 

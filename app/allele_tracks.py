@@ -6,11 +6,17 @@ to a site is read base by base.
 """
 
 from collections.abc import Sequence
+from typing import Final
+
+import pyarrow.compute as pc
 
 from annotations.hub import Track
-from app.alleles import largest_changes
+from app.alleles import EFFECTS, alleles_of, largest_changes
 from app.catalog import Result
 from app.feature_rows import FeatureRow
+
+MARGIN: Final = 25
+"""Bases on each side of a change where browsers open: there is room for letters."""
 
 
 def with_alleles(
@@ -63,3 +69,30 @@ def with_alleles(
             )
         )
     return found
+
+
+def changed_locus(result: Result, rows: Sequence[FeatureRow]) -> str:
+    """Around the change that moves the first feature row most; else around the first change.
+
+    Parameters
+    ----------
+    result : Result
+        Of a run that compares alleles.
+    rows : sequence of FeatureRow
+        Those that are drawn; may be empty.
+
+    Returns
+    -------
+    locus : str
+        On a reference record, 1-based.
+    """
+    pairs = alleles_of(result).pairs
+    pair = pairs[0]
+    if rows:
+        table = result.table(EFFECTS, filters=rows[0].lines, columns=["pair", "change"])
+        if table.num_rows:
+            size = pc.abs(table["change"]).to_numpy()
+            pair = pairs[table["pair"][int(size.argmax())].as_py()]
+    start = max(0, pair.change.start - MARGIN)
+    end = min(result.lengths[pair.reference], pair.change.end + MARGIN)
+    return f"{result.names[pair.reference]}:{start + 1}-{end}"

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotations.activations import read_feature
+from annotations.allele_controls import REACH
 from annotations.allele_effects import summaries
 from annotations.allele_tracks import AlleleTrack, write_allele_track
 from annotations.alleles import AllelePair, Alleles, alleles_record, read_alleles
@@ -44,6 +45,17 @@ NOTE: Final = (
     "alternative, inserted ones to the base on their left."
 )
 """What stands beside every table of changes."""
+
+
+def note_of(alleles: Alleles) -> str:
+    """What stands beside a table of changes of these pairs."""
+    if not alleles.controls:
+        return NOTE
+    return (
+        f"{NOTE} controls_as_large is how many of {len(alleles.controls)} random substitutions "
+        f"within {REACH} bases change the feature as much at a base; it is not corrected for the "
+        "number of features."
+    )
 
 
 def alleles_of(result: Result) -> Alleles:
@@ -109,7 +121,7 @@ def pairs_listing(result: Result, choice: Choice) -> Listing:
         table = table.take(pa.array(np.argsort(-size, kind="stable")))
     page = page_of(table, choice)
     table = _labelled(result, page.table)
-    head = {**alleles_record(alleles), "note": NOTE}
+    head = {**alleles_record(alleles), "note": note_of(alleles)}
     return Listing("alleles", page._replace(table=table), head)
 
 
@@ -123,10 +135,12 @@ def changed_features(result: Result, number: str, choice: Choice) -> Listing:
     number : str
         The pair, as an address has it.
     choice : Choice
-        The page, and perhaps a strand.
+        The page, perhaps a strand; sorted by "specific" or the largest change.
 
     Raises
     ------
+    OptionError
+        If the order needs controls and there are none.
     UnknownNameError
         If there is no such pair.
     StateError
@@ -136,12 +150,22 @@ def changed_features(result: Result, number: str, choice: Choice) -> Listing:
     index = pair_of(alleles, number)
     pair = alleles.pairs[index]
     table = result.table(EFFECTS, filters=pc.field("pair") == index)
-    table = table.sort_by("rank").drop_columns(["pair"])
-    page = page_of(table, choice)
+    order = [("rank", "ascending")]
+    if choice.sort == "specific":
+        if not alleles.controls:
+            raise OptionError(
+                "sort=specific needs controls, and this run has none; submit it with controls=19"
+            )
+        order.insert(0, ("controls_as_large", "ascending"))
+    page = page_of(table.sort_by(order).drop_columns(["pair"]), choice)
     found = _labelled(result, page.table)
     places = [_in_contig(pair, place)["contig_position"] for place in found["position"].to_pylist()]
     found = found.append_column("contig_position", pa.array(places, pa.int64()))
-    head = {"pair": _pair_row(index, pair, result), "note": NOTE}
+    head = {
+        "pair": _pair_row(index, pair, result),
+        "controls": len(alleles.controls),
+        "note": note_of(alleles),
+    }
     return Listing("features", page._replace(table=found), head)
 
 

@@ -57,8 +57,11 @@ OPEN: Final = frozenset(
 SHARED: Final = "/s/"
 """What the addresses of share links start with: the token in them is what one has to know."""
 
-SUBMISSIONS: Final = frozenset({"runs.submit", "web.submit_form"})
+SUBMISSIONS: Final = frozenset({"runs.submit", "web.submit_form", "web.search_form"})
 """Endpoints that make runs, which have a rate of their own."""
+
+READING_FORMS: Final = frozenset({"web.change_list", "web.compare_form"})
+"""Forms that are sent by POST, for many boxes may be ticked, and only lead to an address."""
 
 ADMIN: Final = frozenset(
     {
@@ -184,7 +187,8 @@ def needed_scope() -> Scope:
     method = "GET" if request.method in SAFE_METHODS else request.method
     if (method, rule) in ADMIN or rule.startswith("/v1/admin"):
         return "admin"
-    if request.method in SAFE_METHODS or rule == "/sign-out":
+    reads = request.method in SAFE_METHODS or request.endpoint in READING_FORMS
+    if reads or rule == "/sign-out":
         return "read"
     return "write"
 
@@ -214,7 +218,7 @@ def write_audit(answer: WerkzeugResponse) -> None:
     answer : Response
         What was answered.
     """
-    if request.method in SAFE_METHODS:
+    if request.method in SAFE_METHODS or request.endpoint in READING_FORMS:
         return
     identity = asking()
     named = {

@@ -25,7 +25,7 @@ from annotations.provenance import read_provenance
 from annotations.ranking import telling_order
 from annotations.tables import with_contig_names, write_tsv
 from annotations.tracks import SignalStrand, write_bigwig, write_peaks_bed
-from annotations.types import STRAND_SIGNS, Strand
+from annotations.types import STRAND_SIGNS, Span, Strand
 from app.atlases import IndexedTable
 from app.selection import Choice, Page, choose_matches, json_rows, page_of
 
@@ -92,6 +92,8 @@ class Result:
     """The gene parts, if the run has an annotation."""
     alleles: Path | None = None
     """Which sequences are alleles of each other, if the run compares any."""
+    spans: tuple[Span, ...] | None = None
+    """What was computed, where that is not all of the contigs; sorted, none touching another."""
 
     def table(
         self, name: str, *, filters: pc.Expression | None = None, columns: list[str] | None = None
@@ -353,7 +355,7 @@ def signal_file(result: Result, path: Path, *, feature: int, strand: SignalStran
         raise OptionError("this run read the forward strand only; ask for strand + or either")
     sign = None if strand == "either" else STRAND_SIGNS[strand]
     stretches = read_feature(result.files["activations.parquet"], feature, sign)
-    write_bigwig(path, stretches, result.names, result.lengths, strand=strand)
+    write_bigwig(path, stretches, result.names, result.lengths, strand=strand, spans=result.spans)
 
 
 def table_file(result: Result, path: Path, *, table: str) -> None:

@@ -184,6 +184,8 @@ class Client:
         *,
         genes: "str | Path | None" = None,
         motifs: "str | Path | None" = None,
+        regions: "str | Path | None" = None,
+        variants: "str | Path | None" = None,
         held_out: "str | Iterable[str] | None" = None,
         **options: Any,
     ) -> "Run":
@@ -196,12 +198,16 @@ class Client:
             `genome` is given.
         genes, motifs : path, optional
             Gene parts (BED, BED12, GFF3, GTF); motifs of your own (JASPAR, MEME, TRANSFAC).
+        regions : path, optional
+            BED of places in the registered `genome`.
+        variants : path, optional
+            VCF of the sequences: reference against alternative.
         held_out : str or list of str, optional
             Contigs that discovery does not see.
         **options
-            `dictionary`, `taxon`, `strands`, `title`, `filename`, `release`, `genome`, `gene`,
-            `region`, `regions`, `flank` and whatever else the server takes: a Path is sent as a
-            file, a list with commas, anything else as text.
+            `dictionary`, `taxon`, `strands`, `title`, `filename`, `release`, `genome`, `region`,
+            `gene`, `flank` and whatever else the server takes: a Path is sent as a file, a list
+            with commas, anything else as text.
 
         Returns
         -------
@@ -221,8 +227,8 @@ class Client:
         if held_out is not None:
             fields["held_out"] = held_out if isinstance(held_out, str) else ",".join(held_out)
         fields["file"] = sequences
-        fields["genes"] = genes and Path(genes)
-        fields["motifs_file"] = motifs and Path(motifs)
+        files = {"genes": genes, "motifs_file": motifs, "regions": regions, "variants": variants}
+        fields |= {name: path and Path(path) for name, path in files.items()}
         return Run(self, self._form("/v1/runs", fields))
 
     # -- questions -----------------------------------------------------------------------------

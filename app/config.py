@@ -110,7 +110,14 @@ class Settings:
     """Most bytes of one upload, as sent; a gzip file may hold more bases than bytes."""
 
     max_bases: int = 200_000_000
-    """Most bases of one submission, all records together."""
+    """Most bases of one submission, all records together; of regions of a registered genome, the
+    bases of the regions."""
+
+    max_genome_upload_bytes: int = 2_000_000_000
+    """Most bytes of one upload that registers a genome, as sent; hg38 as gzip has 0.94 GB."""
+
+    max_genome_bases: int = 10_000_000_000
+    """Most bases of a genome that is registered over HTTP."""
 
     max_records: int = 100_000
     """Most records of one submission."""
@@ -175,6 +182,8 @@ class Settings:
             ("port", 0, 65535),
             ("max_upload_bytes", 1, None),
             ("max_bases", 1, None),
+            ("max_genome_upload_bytes", 1, None),
+            ("max_genome_bases", 1, None),
             ("max_records", 1, None),
             ("lease_seconds", 0.05, 86_400),
             ("republish_seconds", 0, 86_400),

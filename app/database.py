@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Float, create_engine, event, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -50,6 +50,12 @@ POSTGRESQL_CONNECTIONS = 8
 
 RECONNECT_SECONDS = 90.0
 """How long work that is done waits for a database that went away."""
+
+AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"})
+"""PostgreSQL's codes of a server that stops, crashed, starts, or has no connection left."""
+
+DEADLOCK_STATES = frozenset({"40001", "40P01", "55P03"})
+"""PostgreSQL's codes of a transaction that gave way to another."""
 
 MIGRATION_LOCK = 7_243_650_117
 """Number of the PostgreSQL advisory lock that serialises migrations."""
@@ -107,13 +113,15 @@ def make_engine(settings: Settings) -> Engine:
     if backend == "postgresql":
         if url.drivername == backend:
             url = url.set(drivername=POSTGRESQL)
-        return create_engine(
+        engine = create_engine(
             url,
             pool_pre_ping=True,
             hide_parameters=True,
             pool_size=POSTGRESQL_CONNECTIONS,
             isolation_level="READ COMMITTED",
         )
+        event.listen(engine, "handle_error", _notice_lost)
+        return engine
     if backend != "sqlite":
         raise OptionError(f"SAETRACK_DATABASE_URL must name sqlite or postgresql, got {backend!r}")
     # errors are logged, and what users sent or were answered has no place in a log
@@ -126,6 +134,18 @@ def make_engine(settings: Settings) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _notice_lost(context: ExceptionContext) -> None:
+    """Have the pool replace connections that a stopping server has ended with a word."""
+    if _sqlstate(context.original_exception) in AWAY_STATES:
+        context.is_disconnect = True
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    """PostgreSQL's code of an error, as pg8000 gives it; "" if there is none."""
+    values = error.args[0] if error is not None and error.args else None
+    return str(values.get("C", "")) if isinstance(values, dict) else ""
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -180,8 +200,11 @@ def insist(work: Callable[[], T], *, seconds: float = RECONNECT_SECONDS) -> T:
 
 def is_away(error: Exception) -> bool:
     """Whether a database error may pass: no connection, or a lock that another held too long."""
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    return lost or isinstance(error, (InterfaceError, OperationalError, TimeoutError))
+    if isinstance(error, DBAPIError):
+        passing = _sqlstate(error.orig) in AWAY_STATES | DEADLOCK_STATES
+        gone = isinstance(error, (InterfaceError, OperationalError))
+        return error.connection_invalidated or passing or (gone and "full" not in str(error.orig))
+    return isinstance(error, TimeoutError)
 
 
 @contextmanager

@@ -92,23 +92,22 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
     small = Computation.bases <= settings.urgent_bases
     active = Computation.state.in_(ACTIVE_STATES)
     alive = Counter(queue for worker in live_workers(session, settings) for queue in worker.queues)
-    in_flight = {
-        (queue, bool(urgent)): int(count)
-        for queue, urgent, count in session.execute(
-            select(Computation.queue, small, func.count())
-            .select_from(Shard)
-            .join(Computation)
-            .where(Shard.state == "QUEUED", recent)
-            .group_by(Computation.queue, small)
-        )
-    }
+    in_flight: Counter[tuple[str, bool]] = Counter()
+    for queue, bases, count in session.execute(
+        select(Computation.queue, Computation.bases, func.count())
+        .select_from(Shard)
+        .join(Computation)
+        .where(Shard.state == "QUEUED", recent)
+        .group_by(Computation.queue, Computation.bases)
+    ):
+        in_flight[queue, bases <= settings.urgent_bases] += count
     found: list[Due] = []
     for queue in session.scalars(select(Computation.queue).where(active).distinct()).all():
         unsent: ColumnElement[bool] = Shard.published_at.is_(None)
         if alive[queue]:
             unsent = or_(unsent, ~recent)
         for urgent in (True, False):
-            most = MESSAGES_PER_WORKER * max(1, alive[queue]) - in_flight.get((queue, urgent), 0)
+            most = MESSAGES_PER_WORKER * max(1, alive[queue]) - in_flight[queue, urgent]
             rows = session.scalars(
                 select(Shard.id)
                 .join(Computation)

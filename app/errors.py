@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from flask import Flask, Response, g, request
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -32,8 +32,12 @@ from annotations.errors import (
     UnavailableError,
     UnknownNameError,
 )
+from app.database import is_away
 
 logger = logging.getLogger(__name__)
+
+AWAY_SECONDS = 5
+"""When to try again what the database was away for."""
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -172,6 +176,11 @@ def _on_bug(error: Exception) -> Response:
     if _is_disk_full(error):
         logger.error("no space left (request %s)", g.get("request_id", "none"))
         return problem(507, "insufficient-storage", "the server's disk is full; nothing was stored")
+    if isinstance(error, (DBAPIError, TimeoutError)) and is_away(error):
+        logger.error("the database is away (request %s)", g.get("request_id", "none"))
+        answer = problem(503, "database-away", "the database does not answer; try again in a while")
+        answer.headers["Retry-After"] = str(AWAY_SECONDS)
+        return answer
     logger.error("request %s failed", g.get("request_id", "none"), exc_info=error)
     return problem(
         500,

@@ -6,7 +6,7 @@ examples of an atlas --peak_histogram--> how the activations of all its peaks sp
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from annotations.motif_similarity import MIN_CORRELATION
 from annotations.sequences import encode_bases
 from app.feature_views import OwnMotif
 from app.figure_data import motif_sites
-
-BINS: Final = 24
-"""Bars of a histogram of activations."""
 
 
 class Overlay(NamedTuple):
@@ -48,15 +45,6 @@ class Positions(NamedTuple):
     """Of its middle base from the peak, in the sense of the pass: one for each bar."""
     counts: NDArray[np.int64]
     """Peaks that have it there, same shape; one that has it twice counts at both."""
-
-
-class Bar(NamedTuple):
-    """A bar of a histogram."""
-
-    low: float
-    high: float
-    number: float
-    """Peaks."""
 
 
 def lay_over(own: OwnMotif, matrix: Motif, offset: int | None) -> Overlay:
@@ -148,36 +136,6 @@ def motif_positions(
 def gc_background(gc: float) -> NDArray[np.float64]:
     """Frequencies of A, C, G, T at a GC content, shape (4,)."""
     return background_of_counts(np.array([1 - gc, gc, gc, 1 - gc]) / 2)
-
-
-def peak_histogram(rank: NDArray[np.int64], value: NDArray[np.float64]) -> list[Bar]:
-    """How the activations of all peaks of a row spread, from some that tell their ranks.
-
-    Parameters
-    ----------
-    rank : ndarray of int64, shape (n,)
-        Ascending from 1; the last is that of the weakest peak.
-    value : ndarray of float64, shape (n,)
-        Activations, descending.
-
-    Returns
-    -------
-    bars : list of Bar
-        From 0 to the largest; between two known ranks the peaks are taken to be spread evenly.
-        Empty for less than two peaks.
-    """
-    if len(rank) < 2 or rank[-1] < 2:
-        return []
-    edges = np.linspace(0.0, float(value[0]), BINS + 1)
-    # peaks of at least a value: 0 above the largest, all at or below the smallest
-    at_least = np.interp(edges, value[::-1], rank[::-1].astype(float))
-    at_least[edges < value[-1]] = rank[-1]
-    at_least[-1] = 0.0
-    counts = np.maximum(at_least[:-1] - at_least[1:], 0.0)
-    return [
-        Bar(float(low), float(high), float(count))
-        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
-    ]
 
 
 def _correlation(

@@ -24,7 +24,7 @@ from annotations.tables import replacing
 from annotations.types import STRAND_SIGNS
 from app import catalog
 from app.catalog import Result
-from app.feature_rows import SIGNAL_COLORS, FeatureRow
+from app.feature_rows import FeatureRow
 from app.web.vendored import IGV_STYLES, STATIC, classic_igv
 from app.web.words import FILTERS
 
@@ -63,6 +63,7 @@ _FILES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("matches.tsv", "tests of motifs at the peaks"),
         ("concepts.tsv", "how well features tell exons, introns, splice sites"),
         ("contigs.tsv", "names, lengths and digests of the sequences"),
+        ("allele_effects.tsv", "what each variant changes: features, before and after"),
     ),
     "The same as Parquet": (
         ("features.parquet", ""),
@@ -70,6 +71,7 @@ _FILES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("matches.parquet", ""),
         ("concepts.parquet", ""),
         ("contigs.parquet", ""),
+        ("allele_effects.parquet", ""),
         ("activations.parquet", "every activation, as stretches of consecutive bases"),
     ),
     "Tracks": (
@@ -118,7 +120,7 @@ def write_page(
     rows : sequence of FeatureRow
         Whose tracks are in the folder.
     hub : Hub
-        The tracks, with relative addresses.
+        The tracks of all rows, with relative addresses.
     title : str
         Of the run.
 
@@ -133,8 +135,10 @@ def write_page(
         (page / name).write_bytes((STATIC / name).read_bytes())
     (page / "igv.min.js").write_text(classic_igv(), encoding="utf-8")
     config = browser_config(hub)
-    shown = [_track_urls(row) for row in rows] or [[track["url"] for track in config["tracks"]]]
-    embedded = choose_embedded(folder, base_files(config), shown)
+    views = row_views(result, rows, row_tracks(hub, rows))
+    drawn = [[track["url"] for track in view["tracks"]] for view in views]
+    others = drawn or [[track["url"] for track in config["tracks"]]]
+    embedded = choose_embedded(folder, base_files(config), others)
     if embedded:
         write_data(folder, embedded, page / "data.js")
     environment = Environment(
@@ -149,7 +153,7 @@ def write_page(
         config=config,
         embedded=embedded,
         drawn=[row.text for row in rows[:DRAWN]],
-        rows=row_views(result, rows),
+        rows=views,
         names=result.names[:MAX_NAMES],
         files=list_files(folder, hub),
         test=catalog.motif_test(result),
@@ -236,15 +240,43 @@ def write_data(folder: Path, names: Sequence[str], path: Path) -> None:
         stream.write("};\n")
 
 
-def row_views(result: Result, rows: Sequence[FeatureRow]) -> list[dict[str, Any]]:
+def row_tracks(hub: Hub, rows: Sequence[FeatureRow]) -> list[list[dict[str, Any]]]:
+    """The tracks of each row as igv.js takes them, one below the other."""
+    found: list[list[dict[str, Any]]] = []
+    shown = igvjs_config(hub)["tracks"]
+    for place, row in enumerate(rows):
+        own = [track for track in shown if track["url"].startswith(_folder_of(row))]
+        for at, track in enumerate(own):
+            track["order"] = 10 + place + at / 10
+            if track["type"] == "annotation":
+                track |= {"displayMode": "SQUISHED", "squishedRowHeight": 12, "margin": 4}
+                track |= {"height": 22, "visibilityWindow": -1}
+            else:
+                track["height"] = 50
+        found.append(own)
+    return found
+
+
+def row_views(
+    result: Result, rows: Sequence[FeatureRow], tracks: Sequence[list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     """What the page says of each feature row.
+
+    Parameters
+    ----------
+    result : Result
+        The files.
+    rows : sequence of FeatureRow
+        As in `write_page`.
+    tracks : sequence of lists of dict
+        As from `row_tracks`.
 
     Returns
     -------
     views : list of dict
         One for each row: the columns of the table of features, of the more telling strand where
-        the row is both, with `max`, `peaks` and `active_bases` of the row; `name`, `signal`,
-        `peaks_url`, `color`, and `top` (None, or `said` and `link` of the highest peak).
+        the row is both, with `max`, `peaks` and `active_bases` of the row; `name`, `tracks`,
+        `signal`, `peaks_url`, and `top` (None, or `said` and `link` of the highest peak).
     """
     wanted = pa.array(sorted({row.feature for row in rows}), pa.uint32())
     own = pc.field("feature").isin(wanted)
@@ -256,9 +288,8 @@ def row_views(result: Result, rows: Sequence[FeatureRow]) -> list[dict[str, Any]
         columns=["feature", "strand", "contig", "position", "value"],
     ).to_pylist()
     views = []
-    for place, row in enumerate(rows):
+    for row, own_tracks in zip(rows, tracks, strict=True):
         both = [line for line in known if _is_of(line, row)]
-        signal, peaks = _track_urls(row)
         best = max(
             (peak for peak in highest if _is_of(peak, row)),
             key=lambda peak: peak["value"],
@@ -268,9 +299,9 @@ def row_views(result: Result, rows: Sequence[FeatureRow]) -> list[dict[str, Any]
             both[0]
             | {
                 "name": row.text,
-                "signal": signal,
-                "peaks_url": peaks,
-                "color": f"rgb{SIGNAL_COLORS[place % len(SIGNAL_COLORS)]}",
+                "tracks": own_tracks,
+                "signal": f"{_folder_of(row)}signal.bw",
+                "peaks_url": f"{_folder_of(row)}peaks.bb",
                 "both": row.one_strand is None,
                 "max": max((line["max"] for line in both if line["max"]), default=None),
                 "peaks": sum(line["peaks"] for line in both),
@@ -300,8 +331,8 @@ def _is_of(line: Mapping[str, Any], row: FeatureRow) -> bool:
     return line["feature"] == row.feature and line["strand"] in strands
 
 
-def _track_urls(row: FeatureRow) -> list[str]:
-    return [f"features/{row.word}/{name}" for name in ("signal.bw", "peaks.bb")]
+def _folder_of(row: FeatureRow) -> str:
+    return f"features/{row.word}/"
 
 
 def _place(result: Result, peak: Mapping[str, Any]) -> dict[str, str]:

@@ -29,6 +29,8 @@ __all__ = [
     "spec",
 ]
 
+JSON = "application/json"
+
 TABLE_TYPES = ("text/tab-separated-values", "application/vnd.apache.parquet")
 """What a list comes as besides JSON."""
 
@@ -58,6 +60,38 @@ INTERVALS_BODY: Mapping[str, Any] = {
     },
 }
 """Body of a question about intervals."""
+
+GENOME_BODY: Mapping[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["name", "file"],
+                "properties": {
+                    "name": {
+                        "type": "string",
+                        "description": "1 to 64 letters, digits, '.', '_' or '-'.",
+                    },
+                    "file": {"type": "string", "format": "binary", "description": "FASTA."},
+                    "genes": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "BED, BED12, GFF3 or GTF.",
+                    },
+                    "aliases": {
+                        "type": "string",
+                        "description": "A file: chromAlias.txt, assembly_report.txt, or names of "
+                        "one contig on each line. Or as text the assembly of a shipped table: "
+                        "ce11, dm6, hg38, mm39 or sacCer3.",
+                    },
+                },
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+"""Body that registers a genome."""
 
 PROBLEMS = {
     400: "A parameter is unknown or has a value that is not allowed.",
@@ -135,7 +169,7 @@ def problem_response(status: int) -> dict[str, Any]:
 
 def file_response(content_type: str, description: str) -> dict[str, Any]:
     """Declaration of a file."""
-    schema: dict[str, Any] = {"type": "string"}
+    schema: dict[str, Any] = {"type": "object" if content_type == JSON else "string"}
     return {"description": description, "content": {content_type: {"schema": schema}}}
 
 
@@ -151,9 +185,18 @@ def spec(app: Flask) -> dict[str, Any]:
     body["content"]["multipart/form-data"] = {
         "schema": {
             "type": "object",
-            "required": ["file"],
             "properties": {
-                "file": {"type": "string", "format": "binary", "description": "Sequences."},
+                "file": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "Sequences; left out where `genome` names a registered genome.",
+                },
+                "genome": {"type": "string", "description": "Registered genome."},
+                "regions": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "BED: parts of the genome. Or `region` (loci), or `gene`.",
+                },
                 "genes": {"type": "string", "format": "binary", "description": "Gene parts."},
                 "variants": {
                     "type": "string",
@@ -170,6 +213,7 @@ def spec(app: Flask) -> dict[str, Any]:
         }
     }
     document["paths"]["/v1/concepts"]["post"]["requestBody"] = INTERVALS_BODY
+    document["paths"]["/v1/genomes"]["post"]["requestBody"] = GENOME_BODY
     _declare_files(document)
     _declare_access(document)
     return document

@@ -21,7 +21,7 @@ from annotations.peak_track import COLOR_WORDS, COLORS
 from annotations.peak_track import STANDARD_FIELDS as PEAK_FIELDS
 from annotations.types import STRAND_SIGNS
 from app import catalog
-from app.allele_tracks import with_alleles
+from app.allele_tracks import changed_locus, with_alleles
 from app.catalog import Result
 from app.feature_rows import SIGNAL_COLORS, FeatureRow, parse_row
 
@@ -119,6 +119,9 @@ def run_hub(
     own = Genome(
         genome_name(key), title, "sequence.fa", "sequence.fa.fai", "sequence.2bit", "chrom.sizes"
     )
+    if result.spans is not None:
+        # the FASTA holds pieces by their loci; the 2bit is as long as the contigs
+        own = own._replace(fasta=None, fasta_index=None)
     return Hub(
         name=f"hub_{genome_name(key)}",
         short_label="saetrack",
@@ -126,7 +129,7 @@ def run_hub(
         email=email,
         genome=own if genome is None else Genome(genome, genome),
         tracks=tracks,
-        locus=_locus(result, rows),
+        locus=_locus(result, rows) if result.alleles is None else changed_locus(result, rows),
         html="about.html",
     )
 

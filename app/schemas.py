@@ -163,6 +163,11 @@ class SubmitQuery(Strict):
         description="Bases on each side of a variant, by default the dictionary's context; or of a "
         "region of a registered genome, by default 0.",
     )
+    controls: str | None = Field(
+        None,
+        description="Random substitutions within 100 bases of each variant, annotated to say how "
+        "many of them change a feature as much; none by default.",
+    )
     genome: str | None = Field(None, description="Registered genome, in place of sequences.")
     region: str | None = Field(
         None,

@@ -82,8 +82,9 @@ def write_folder(result: Result, folder: Path, rows: Sequence[FeatureRow], *, ti
     most = _most_ranks(peaks)
     kept = peaks if most is None else peaks.filter(pc.less_equal(peaks["rank"], most))
     write_peaks_bigbed(kept, features, result.names, result.lengths, folder / "peaks.bb")
-    hub = folder_hub(result, rows[:MAX_SHOWN], title=title, ranks=most)
-    for name, text in descriptions(hub).items():
+    hub = folder_hub(result, rows, title=title, ranks=most)
+    described = folder_hub(result, rows[:MAX_SHOWN], title=title, ranks=most)
+    for name, text in descriptions(described).items():
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_page(result, folder, rows, hub, title=title)

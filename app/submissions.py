@@ -24,7 +24,6 @@ from sqlalchemy.orm import Session
 from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest
 from annotations.alleles import ALLELES_FILE, Alleles, alleles_json, alleles_sha256
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256
-from annotations.contig_aliases import ContigNames
 from annotations.errors import OptionError
 from annotations.genes import skipped_entries
 from annotations.genome_parts import PartRequest
@@ -127,9 +126,9 @@ def create_run(
     found, table = content.contigs, content.genes
     if held_out:
         names = [contig.name for contig in found]
-        options = replace(
-            options, held_out=held_out_contigs(_own_names(held_out, content.names), names)
-        )
+        if content.names is not None:
+            held_out = content.names.own(held_out)
+        options = replace(options, held_out=held_out_contigs(held_out, names))
     own_motifs = None if motifs is None else read_motif_file(motifs, motifs_filename)
     parameters = computation_parameters(
         found,
@@ -225,14 +224,6 @@ def plan_of(content: Content, *, stride: int, target: int) -> list[tuple[Span, .
 def run_options(options: RunOptions, regions: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the row of a run keeps of its options, and of the genome and regions it is of."""
     return options.to_json() | ({} if regions is None else {"regions": dict(regions)})
-
-
-def _own_names(names: Sequence[str], known: ContigNames | None) -> list[str]:
-    """The contigs' own names; those that nobody knows as they are."""
-    if known is None:
-        return list(names)
-    places = [(name, known.get(name)) for name in names]
-    return [name if place is None else known.contigs[place] for name, place in places]
 
 
 RESULT_SOFTWARE = ("pyjaspar", "memelite")

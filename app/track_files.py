@@ -22,15 +22,18 @@ from annotations.errors import StateError, StorageError
 from annotations.gene_track import write_gene_models_bed, write_genes_bigbed
 from annotations.peak_track import write_peaks_bigbed
 from annotations.peaks import PEAKS_SCHEMA
+from annotations.pieces import PieceFile
 from annotations.sequence_files import (
     chrom_sizes,
     fasta_index,
+    pieces_index,
     read_codes,
     write_named_fasta,
+    write_pieces_fasta,
 )
 from annotations.tables import replacing
 from annotations.tracks import write_peaks_bigwig
-from annotations.twobit import write_2bit
+from annotations.twobit import write_2bit, write_2bit_of_pieces
 from app import catalog
 from app.catalog import Result
 from app.feature_rows import FeatureRow
@@ -73,7 +76,7 @@ def peaks_bigwig(result: Result, path: Path, *, row: FeatureRow) -> None:
         One that has no peak gives a track of 0.
     """
     peaks = result.table("peaks", filters=rows_filter([row]), columns=PEAKS_SCHEMA.names)
-    write_peaks_bigwig(path, peaks, result.names, result.lengths)
+    write_peaks_bigwig(path, peaks, result.names, result.lengths, spans=result.spans)
 
 
 def _genes(result: Result) -> pa.Table:
@@ -100,11 +103,18 @@ def _genes_bed(result: Result, path: Path) -> None:
 
 
 def _two_bit(result: Result, path: Path) -> None:
+    if result.spans is not None:
+        with PieceFile(_sequences(result)) as source:
+            write_2bit_of_pieces(path, result.names, source)
+        return
     stored = [str(index) for index in range(len(result.names))]
     write_2bit(path, result.names, read_codes(_sequences(result), stored, result.lengths))
 
 
 def _fasta(result: Result, path: Path) -> None:
+    if result.spans is not None:
+        write_pieces_fasta(_sequences(result), path, result.names)
+        return
     write_named_fasta(_sequences(result), path, result.names)
 
 
@@ -114,6 +124,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _fasta_index(result: Result, path: Path) -> None:
+    if result.spans is not None:
+        _write(path, pieces_index(_sequences(result), result.names))
+        return
     _write(path, fasta_index(result.names, result.lengths))
 
 
@@ -153,7 +166,11 @@ FILES: Final[Mapping[str, TrackFile]] = {
     ),
     "genes.bed": TrackFile(TEXT, "Genes as BED12.", _genes_bed, True),
     "sequence.2bit": TrackFile(BINARY, "The sequences as 2bit; IUPAC codes are N.", _two_bit),
-    "sequence.fa": TrackFile(TEXT, "The sequences as FASTA, 80 bases a line.", _fasta),
+    "sequence.fa": TrackFile(
+        TEXT,
+        "The sequences as FASTA, 80 bases a line; of a run over regions what it read, by locus.",
+        _fasta,
+    ),
     "sequence.fa.fai": TrackFile(TEXT, "The index of sequence.fa.", _fasta_index),
     "chrom.sizes": TrackFile(TEXT, "Names and lengths of the sequences.", _chrom_sizes),
     "provenance.json": TrackFile(JSON, "Who made the result, from what.", _provenance),

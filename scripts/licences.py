@@ -15,7 +15,7 @@ COPYLEFT = re.compile(r"\b[AL]?GPL|\bMPL|Mozilla|\bEPL|\bCDDL|\bEUPL", re.IGNORE
 
 REVIEWED: dict[str, str] = {
     "biopython": "Biopython License Agreement, permissive (HPND style), some files BSD-3-Clause",
-    "certifi": "MPL-2.0, unchanged; only in the environment of sae-lens",
+    "certifi": "MPL-2.0, unchanged; brought by moto (tests) and sae-lens",
     "hypothesis": "MPL-2.0, unchanged; only runs tests",
     "pathspec": "MPL-2.0, unchanged; brought by mypy",
     "tqdm": "MPL-2.0 AND MIT, unchanged; brought by memelite",

@@ -4,6 +4,7 @@ The same `run_shard` and `merge` that the service runs, one shard after the othe
 result is made in a folder beside `out` and moved there when it is whole.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest, compare
 from annotations.alleles import ALLELES_FILE, Alleles
 from annotations.atlas import load_atlas
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256, find_cards
+from annotations.contig_aliases import ContigNames
 from annotations.errors import (
     FormatError,
     OptionError,
@@ -30,13 +32,14 @@ from annotations.errors import (
 )
 from annotations.genes import read_genes, skipped_entries
 from annotations.genome_folder import open_genome, read_genome
+from annotations.genome_parts import GenomePart, PartRequest, read_part
 from annotations.options import RESULT_SCHEMA, RunOptions, Strands, held_out_contigs
 from annotations.provenance import peak_memory_bytes, read_provenance
 from annotations.ranking import active_features
 from annotations.run_motifs import STORED, read_motif_file
-from annotations.sequences import Record, contigs, read_sequences, write_fasta
-from annotations.types import Contig
-from annotations.windows import plan_shards
+from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
+from annotations.types import Contig, Span
+from annotations.windows import plan_shards, plan_spans
 from app.catalog import Result
 from app.feature_rows import FeatureRow, parse_row
 from app.folder_page import PAGE_FOLDER
@@ -67,7 +70,10 @@ class Request:
     """What the command line asked for."""
 
     sequences: Path
+    """File, or name of a registered genome, which is read whole or as `part` says."""
     out: Path
+    part: PartRequest | None = None
+    """Regions of the genome."""
     genes: Path | None = None
     taxon: str | None = None
     """Taxonomic group, `NO_MOTIFS`, or None: then that of the dictionary's atlas, or where there
@@ -116,6 +122,8 @@ class Summary(NamedTuple):
     seconds: dict[str, float]
     """Wall time of the parts of the work."""
     peak_memory_bytes: int
+    regions: Mapping[str, Any] | None
+    """Of a run over regions, `annotations.genome_parts.GenomePart.record`."""
 
 
 def annotate_file(
@@ -150,26 +158,35 @@ def annotate_file(
     cards = find_cards(roots)
     card = choose_dictionary(cards, request.dictionary)
     inputs, alleles = read_both(request, settings.genomes_dir, cards, card)
-    found = contigs(inputs.records)
-    genes = inputs.genes
+    part, genes = inputs.part, inputs.genes
+    found = contigs(inputs.records) if part is None else part.contigs
+    spans = None if part is None else part.spans
     atlas = cards.atlas(card) if request.labels else None
-    options = choose_options(request, card, atlas, [contig.name for contig in found])
+    names = ContigNames([contig.name for contig in found]) if part is None else part.names
+    options = choose_options(request, card, atlas, names)
     named = named_rows(request, card)
     device = choose_device(request.device)
     on_progress("opening the model", 0, 0)
     encoder = open_dictionary(card, roots, device)
     read_at = time.monotonic()
     lengths = [contig.length for contig in found]
-    total = sum(lengths)
-    plan = plan_shards(lengths, stride=card.stride, target=SHARD_BASES)
+    total = sum(lengths) if part is None else part.bases
+    plan = (
+        plan_shards(lengths, stride=card.stride, target=SHARD_BASES)
+        if spans is None
+        else plan_spans(spans, stride=card.stride, target=SHARD_BASES)
+    )
     with _beside(request.out) as work:
         fasta = work / "sequences.fa"
-        write_fasta(inputs.records, fasta, names=[str(i) for i in range(len(found))])
+        if part is None:
+            write_fasta(inputs.records, fasta, names=[str(i) for i in range(len(found))])
+        else:
+            part.write(fasta)
         inputs = inputs._replace(records=[])  # the sequences are in the file now
         kept = work / "shards"
         if request.work is not None:
             kept = request.work
-            claim_folder(kept, shard_parameters(found, card, cards.folder(card), options))
+            claim_folder(kept, shard_parameters(found, card, cards.folder(card), options, spans))
         kept.mkdir(exist_ok=True)
         encoded = encode(
             kept,
@@ -207,6 +224,7 @@ def annotate_file(
             genes=genes,
             motifs=request.motifs_file,
             atlas=atlas,
+            spans=spans,
             alleles=alleles,
             made_by=made_by,
             on_stage=lambda stage: on_progress(f"merging: {stage}", 0, 0),
@@ -240,6 +258,7 @@ def annotate_file(
                 sequences=fasta,
                 genes=None if genes is None else parts,
                 alleles=None if alleles is None else result_folder / ALLELES_FILE,
+                spans=None if spans is None else tuple(spans),
             )
             rows = list(dict.fromkeys([*named, *(changed or rows)]))
             write_folder(result, result_folder, rows, title=request.sequences.name)
@@ -258,6 +277,7 @@ def annotate_file(
         files=files,
         seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(),
+        regions=None if part is None else part.record,
     )
 
 
@@ -307,7 +327,7 @@ def choose_dictionary(cards: Cards, name: str | None) -> DictionaryCard:
 
 
 def choose_options(
-    request: Request, card: DictionaryCard, atlas: Path | None, contig_names: Sequence[str]
+    request: Request, card: DictionaryCard, atlas: Path | None, names: ContigNames
 ) -> RunOptions:
     """The checked options of a request.
 
@@ -325,7 +345,7 @@ def choose_options(
         dictionary=card.id,
         strands=cast(Strands, request.strands),
         taxon=None if taxon == NO_MOTIFS else taxon,
-        held_out=held_out_contigs(request.held_out, contig_names),
+        held_out=held_out_contigs(names.own(request.held_out), names.contigs),
     )
     return options if request.release is None else replace(options, release=request.release)
 
@@ -342,11 +362,13 @@ def read_both(
     """
     if request.compare.is_empty:
         request.compare.check(genes=False, held_out=False)
+        if request.part is not None:
+            return read_regions_of(request, request.part, genomes, card), None
         return read_inputs(request, genomes), None
     request.compare.check(
         genes=request.genes is not None,
         held_out=bool(request.held_out),
-        regions=bool(request.exclude),
+        regions=bool(request.exclude) or request.part is not None,
     )
     if request.compare.variants is None:
         inputs = read_inputs(request, genomes)
@@ -364,6 +386,51 @@ class Inputs(NamedTuple):
     genes: pa.Table | None
     record: dict[str, object]
     """What provenance says of the files: `sequences`, `genes` and `motifs`, or null."""
+    part: GenomePart | None = None
+    """Regions of a genome, in place of records."""
+
+
+def read_regions_of(
+    request: Request, part: PartRequest, genomes: Path, card: DictionaryCard
+) -> Inputs:
+    """Regions of a registered genome.
+
+    Parameters
+    ----------
+    request : Request
+    part : PartRequest
+        Its own.
+    genomes : Path
+        Folder of the registered genomes.
+    card : DictionaryCard
+        The dictionary of the run.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such file, genome, contig or gene.
+    FormatError, CoordinateError, LimitError, OptionError
+        As `annotations.genome_parts.read_part`.
+    """
+    for path in (part.regions, request.genes):
+        if isinstance(path, Path) and not path.is_file():
+            raise UnknownNameError(f"there is no file {path}")
+    genome = open_genome(genomes, part.genome)
+    found = read_part(part, genome, card, max_bases=Limits().max_bases)
+    genes = found.genes()
+    record: dict[str, object] = {
+        "sequences": {"genome": genome.name, **genome.source["sequences"]},
+        "genes": genome.source["genes"],
+        "motifs": _motifs_record(request),
+        "regions": found.record
+        | {"file": _input_record(part.regions) if isinstance(part.regions, Path) else None},
+    }
+    if request.genes is not None:
+        record["genes"] = _input_record(request.genes)
+        genes = read_genes(
+            request.genes, found.contigs, filename=request.genes.name, names=found.names
+        )
+    return Inputs([], genes, record, found)
 
 
 def read_inputs(request: Request, genomes: Path) -> Inputs:
@@ -412,7 +479,11 @@ def read_inputs(request: Request, genomes: Path) -> Inputs:
 
 
 def shard_parameters(
-    found: Sequence[Contig], card: DictionaryCard, folder: Path, options: RunOptions
+    found: Sequence[Contig],
+    card: DictionaryCard,
+    folder: Path,
+    options: RunOptions,
+    spans: Sequence[Span] | None = None,
 ) -> dict[str, Any]:
     """Everything that decides what the shards of a run hold, as JSON values."""
     config = folder / CODER_CONFIG
@@ -431,6 +502,7 @@ def shard_parameters(
         "peaks_per_feature": options.peaks_per_feature,
         "held_out": list(options.held_out),
         "shard_bases": SHARD_BASES,
+        **({} if spans is None else {"spans": [list(span) for span in spans]}),
     }
 
 
@@ -480,6 +552,13 @@ def _beside(out: Path) -> Iterator[Path]:
         ) from error
     try:
         yield work
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise StorageError(
+            f"--out {out}: the disk is full ({error.strerror}); make room, or name a folder on "
+            "another disk"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -16,6 +16,7 @@ from annotations.run_motifs import STORED
 from app.api.sending import send_held, send_path
 from app.auth import owner
 from app.catalog import Result
+from app.claims import spans_of
 from app.config import Settings
 from app.database import reading
 from app.errors import RunStateError
@@ -116,6 +117,7 @@ def open_result(run_id: str, whose: str | None = None) -> Result:
         sequences=inputs.get("sequences.fa"),
         genes=inputs.get("genes.parquet"),
         alleles=inputs.get(ALLELES_FILE),
+        spans=spans_of(computation.parameters),
     )
 
 

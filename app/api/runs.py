@@ -35,7 +35,7 @@ OPTION_READERS: dict[type, type] = {int: int, float: float}
 SHOWN_NAMES = ("title", "filename")
 """Fields of a submission that are kept to be shown."""
 
-COMPARED_NAMES = ("alleles", "flank")
+COMPARED_NAMES = ("alleles", "flank", "controls")
 """Fields of a submission that say what is compared."""
 
 PART_NAMES = (GENOME_FIELD, "region", "gene")
@@ -132,7 +132,7 @@ def read_options(
     Returns
     -------
     shown : dict
-        `title`, `filename`, `alleles`, `flank` and the names of `PART_NAMES`, where given.
+        `title`, `filename` and the names of `COMPARED_NAMES` and `PART_NAMES`, where given.
     options : RunOptions
         The checked options; contigs are held out by name, so not yet among them.
     held_out : list of str
@@ -190,10 +190,11 @@ def compared_alleles(shown: Mapping[str, str], variants: BinaryIO | None) -> All
     Raises
     ------
     OptionError
-        If `flank` is no number.
+        If `flank` or `controls` is no number.
     """
     flank = None if variants is None and GENOME_FIELD in shown else flank_of(shown)
-    return AlleleRequest(variants, shown.get("alleles"), flank)
+    controls = whole_number(shown, "controls") or 0
+    return AlleleRequest(variants, shown.get("alleles"), flank, controls)
 
 
 def flank_of(shown: Mapping[str, str]) -> int | None:
@@ -204,10 +205,21 @@ def flank_of(shown: Mapping[str, str]) -> int | None:
     OptionError
         If they are no number.
     """
-    flank = shown.get("flank")
-    if flank is not None and not (flank.isascii() and flank.isdigit() and len(flank) < 10):
-        raise OptionError(f"flank must be a whole number of bases, got {flank[:20]!r}")
-    return None if flank is None else int(flank)
+    return whole_number(shown, "flank")
+
+
+def whole_number(shown: Mapping[str, str], name: str) -> int | None:
+    """The number in a field of a submission, where it is given.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+    """
+    text = shown.get(name)
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise OptionError(f"{name} must be a whole number, got {text[:20]!r}")
+    return None if text is None else int(text)
 
 
 def part_of(

@@ -12,7 +12,12 @@ from typing import IO, BinaryIO, NamedTuple, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import ClientDisconnected, LengthRequired, UnsupportedMediaType
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    LengthRequired,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 
 from annotations.errors import FormatError, LimitError, OptionError
 from app.api import services
@@ -135,7 +140,12 @@ def received(request: Request, settings: Settings) -> Iterator[Upload]:
 
 @contextmanager
 def received_files(
-    request: Request, settings: Settings, *, required: str, optional: Sequence[str]
+    request: Request,
+    settings: Settings,
+    *,
+    required: str,
+    optional: Sequence[str],
+    max_bytes: int | None = None,
 ) -> Iterator[tuple[dict[str, BinaryIO], dict[str, str]]]:
     """Take a form with files of given names.
 
@@ -149,6 +159,8 @@ def received_files(
         The file that must be there.
     optional : sequence of str
         Files that may be.
+    max_bytes : int, optional
+        The largest upload; that of the settings by default.
 
     Yields
     ------
@@ -168,7 +180,7 @@ def received_files(
             f"{required}=@intervals.bed)"
         )
     try:
-        parts = _parts(request, settings, required=required, optional=optional)
+        parts = _parts(request, settings, required=required, optional=optional, max_bytes=max_bytes)
         yield (
             {name: cast(BinaryIO, file.stream) for name, file in parts.files.items()},
             parts.fields,
@@ -205,6 +217,8 @@ def _parts(
         files, form = request.files, request.form
     except ClientDisconnected:
         raise _cut() from None
+    except RequestEntityTooLarge:
+        raise _too_large(max_bytes or settings.max_upload_bytes) from None
     counts = [len(part) for _, part in files.lists()] + [len(part) for _, part in form.lists()]
     if max(counts, default=0) > 1:
         raise OptionError("each file and field of the form may be given once")

@@ -3,6 +3,7 @@
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from app.allele_tracks import MARGIN
 from app.alleles import changed_features, pairs_listing
 from app.catalog import Result
 from app.selection import Choice
@@ -13,9 +14,6 @@ SHOWN_PAIRS: Final = 25
 SHOWN_FEATURES: Final = 3
 """Changed features of each; links draw these."""
 
-MARGIN: Final = 25
-"""Bases on each side of a change where the browser opens: letters are drawn as high as values."""
-
 
 def allele_part(result: Result, run_id: str) -> dict[str, Any] | None:
     """What the page shows of a run's alleles; None where it compares none.
@@ -24,7 +22,7 @@ def allele_part(result: Result, run_id: str) -> dict[str, Any] | None:
     -------
     part : dict
         `pairs`, each with its `features`, its `locus` and the `address` that opens the browser
-        there; `total`, `skipped` in words, `note`.
+        there; `total`, `controls`, `skipped` in words, `note`.
     """
     if result.alleles is None:
         return None
@@ -47,6 +45,7 @@ def allele_part(result: Result, run_id: str) -> dict[str, Any] | None:
         "pairs": pairs,
         "total": listing.page.total,
         "kind": listing.head["kind"],
+        "controls": listing.head["controls"],
         "skipped": ", ".join(f"{count} {reason}" for reason, count in skipped.items()),
         "note": listing.head["note"],
     }

@@ -4,6 +4,7 @@ All that the page shows is in its address, so that a bookmark restores it. It wo
 link too, where it shows no more than the tracks do.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Literal, cast, get_args
@@ -36,6 +37,7 @@ from app.selection import Choice, json_rows
 from app.web.strips import Scale, genes_of, strips, ticks
 from app.web.submit_pages import web
 from app.web.tracks import opening_locus
+from app.web.words import MISSING
 
 SHOWN: Final = 4
 """Rows that are compared where none are named."""
@@ -248,14 +250,15 @@ def _also(
 
 
 def _correlations(r: list[list[float]]) -> list[list[dict[str, Any]]]:
-    """Numbers with the step of their colour; None for what has none."""
-    return [
-        [
-            {"r": None if value != value else value, "level": _step(value)}  # NaN is not itself
-            for value in line
-        ]
-        for line in r
-    ]
+    """Numbers in words with the step of their colour."""
+    return [[{"said": _said(value), "level": _step(value)} for value in line] for line in r]
+
+
+def _said(value: float) -> str:
+    """A correlation with two digits; the sign of what rounds to 0 says nothing."""
+    if math.isnan(value):
+        return MISSING
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _step(value: float) -> int:

@@ -87,7 +87,7 @@ do sleep 2; done
 grep -oE '"state": *"[A-Z_]+"' run.json
 """,
         """
-run.wait(timeout=3600, on_progress=lambda view: print(f"{view['progress']:.0%}"))
+run.wait(3600, lambda view: print(f"{view['progress']:.0%}"))
 """,
         """
 repeat {

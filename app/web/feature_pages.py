@@ -1,6 +1,7 @@
 """One feature: what it is known for, on what evidence, and what it did in a run."""
 
 import secrets
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,24 +14,25 @@ from annotations.cards import DictionaryCard
 from annotations.naming import LABEL_SHARE
 from annotations.peaks import RADIUS
 from annotations.significance import SIGNIFICANT_Q
-from annotations.types import Strand
-from app import catalog
 from app.answers import Source
 from app.api import services
 from app.api.dictionaries import source_in_run
 from app.api.sources import source_of
 from app.atlases import atlas_folders
-from app.catalog import Result, parse_feature
+from app.catalog import parse_feature_row
+from app.errors import RunStateError
+from app.feature_rows import FeatureRow
 from app.feature_views import feature_view
-from app.web.asked import logo_address, text_of
-from app.web.in_run import RANGE_WORDS, active_bases, examples, histogram
+from app.models import TERMINAL_STATES
+from app.web.asked import text_of
+from app.web.feature_parts import add_atlas_parts, add_run_parts
+from app.web.in_run import RANGE_WORDS
+from app.web.run_pages import elsewhere
 from app.web.submit_pages import web
+from app.web.words import state_title
 
 SHOWN_MATCHES: Final = 8
 """Matches of a feature row that are open; the others are behind a click."""
-
-SHOWN_PEAKS: Final = 10
-"""Top peaks of a feature row in a run on its page."""
 
 
 @web.get("/features")
@@ -40,8 +42,8 @@ def features_page() -> str | WerkzeugResponse:
     dictionary, number = (text_of(request.args, name) for name in ("dictionary", "feature"))
     if dictionary is not None and number is not None:
         card = cards.dictionary(dictionary)
-        index = parse_feature(number.rstrip("+-"), card.d_sae)
-        return redirect(_address(card.id, index, None), HTTPStatus.SEE_OTHER)
+        index, strand = parse_feature_row(number, card.d_sae)
+        return redirect(_address(card.id, f"{index}{strand or ''}", None), HTTPStatus.SEE_OTHER)
     known = set(atlas_folders(cards))
     dictionaries = sorted(
         cards.dictionaries.values(), key=lambda card: (card.id not in known, card.id)
@@ -59,7 +61,7 @@ def random_feature(dictionary: str) -> WerkzeugResponse:
         atlas = source_of(card.id, None).atlas
         if atlas is not None and atlas.labels.table.num_rows:
             choices = np.unique(atlas.labels.table["feature"].to_numpy())
-    return redirect(_address(card.id, int(secrets.choice(choices)), run), HTTPStatus.SEE_OTHER)
+    return redirect(_address(card.id, str(secrets.choice(choices)), run), HTTPStatus.SEE_OTHER)
 
 
 @web.get("/features/<dictionary>/<feature>")
@@ -67,36 +69,32 @@ def feature_page(dictionary: str, feature: str) -> str:
     """A feature: label, evidence, logos, examples, concepts, neighbours, downloads."""
     cards = services().cards()
     card = cards.dictionary(dictionary)
-    index = parse_feature(feature, card.d_sae)
+    index, strand = parse_feature_row(feature, card.d_sae)
     run = text_of(request.args, "run")
-    source = _source(card, run)
+    source, missing = _source(card, run)
     view = feature_view(source, index) if source.atlas is not None else None
-    rows = view["rows"] if view is not None else [_unknown_row(strand) for strand in ("+", "-")]
-    atlas = None if source.atlas is None else source.atlas.atlas
-    for row in rows:
-        sign = quote(row["strand"], safe="")
-        row["own_logo"] = (
-            f"/v1/features/{card.id}/{index}/logo.svg?strand={sign}" if row["has_motif"] else None
-        )
-        for match in row["matches"]:
-            match["logo"] = (
-                None
-                if atlas is None
-                else logo_address(match["matrix_id"], atlas.taxon, atlas.release)
+    rows = view["rows"] if view is not None else [_unknown_row(sign) for sign in ("+", "-")]
+    if source.atlas is not None:
+        base = f"/v1/features/{quote(card.id, safe='')}/{index}"
+        for row in rows:
+            add_atlas_parts(row, source.atlas, base, index)
+    if source.result is not None and run is not None:
+        add_run_parts(rows, source.result, index, source.atlas)
+        for row in rows:
+            did = row["in_run"]["statistics"]
+            active = did is not None and did["active_bases"]
+            row["elsewhere"] = (
+                elsewhere(run, [FeatureRow(index, row["strand"])]) if active else None
             )
-        row["by_range"] = [
-            (words, [each for each in row["examples"] if each["range"] == part])
-            for part, words in enumerate(RANGE_WORDS, start=1)
-        ]
-    if source.result is not None:
-        _add_run(rows, source.result, index)
     return render_template(
         "web/feature.html",
         card=card,
         index=index,
-        rows=sorted(rows, key=_weight, reverse=True),
+        rows=sorted(rows, key=lambda row: (row["strand"] == strand, *_weight(row)), reverse=True),
         view=view,
         run=run,
+        missing=missing,
+        controls=_controls(view),
         previous=index - 1 if index else None,
         following=index + 1 if index + 1 < card.d_sae else None,
         published=(card.published_labels or {}).get(str(index)),
@@ -113,29 +111,35 @@ def methods_page() -> str:
     )
 
 
-def _source(card: DictionaryCard, run: str | None) -> Source:
-    """The atlas of a dictionary, if it has one, and the result of a run, if one is named."""
+def _source(card: DictionaryCard, run: str | None) -> tuple[Source, dict[str, str] | None]:
+    """What is asked: the atlas of a dictionary, and the result of a run, where one is named.
+
+    A run that has no result is no error here: what the atlas knows is shown, and beside it why the
+    run has none.
+    """
     source = Source(dictionary=card.id, n_features=card.d_sae, atlas=None)
     if card.id in atlas_folders(services().cards()):
         source = source_of(card.id, None)
-    return source if run is None else source_in_run(source, run)
-
-
-def _add_run(rows: list[dict[str, Any]], result: Result, index: int) -> None:
-    """Put beside each row of a feature what it did in a run."""
-    own = catalog.feature(result, index)
-    read = {row["strand"]: row for row in own["strands"]}
-    for row in rows:
-        strand: Strand = row["strand"]
-        active = active_bases(result, index, strand)
-        row["in_run"] = {
-            "read": not (strand == "-" and result.options.strands == "forward"),
-            "statistics": read.get(strand),
-            "peaks": [peak for peak in own["peaks"] if peak["strand"] == strand][:SHOWN_PEAKS],
-            "matches": [match for match in own["matches"] if match["strand"] == strand],
-            "examples": examples(result, index, strand, active),
-            "histogram": histogram(active),
+    if run is None:
+        return source, None
+    try:
+        return source_in_run(source, run), None
+    except RunStateError as error:
+        return source, {
+            "title": state_title(error.state),
+            "why": str(error),
+            "failed": "yes" if error.state in TERMINAL_STATES else "",
         }
+
+
+def _controls(view: Mapping[str, Any] | None) -> dict[tuple[str, str | None], dict[str, Any]]:
+    """The best AUROC of a control for each concept and orientation of a feature."""
+    best: dict[tuple[str, str | None], dict[str, Any]] = {}
+    for each in [] if view is None else view["baselines"]:
+        key = each["name"], each["orientation"]
+        if each["auroc"] is not None and each["auroc"] > best.get(key, {"auroc": 0})["auroc"]:
+            best[key] = each
+    return best
 
 
 def _unknown_row(strand: str) -> dict[str, Any]:
@@ -150,6 +154,7 @@ def _unknown_row(strand: str) -> dict[str, Any]:
         "group": None,
         "has_motif": False,
         "run": None,
+        "state": "no_atlas",
         **nothing,
     }
 
@@ -160,7 +165,7 @@ def _weight(row: dict[str, Any]) -> tuple[bool, float]:
     return row["label"] is not None, -best
 
 
-def _address(dictionary: str, index: int, run: str | None) -> str:
-    """Where the page of a feature is."""
+def _address(dictionary: str, feature: str, run: str | None) -> str:
+    """Where the page of a feature, or of one strand of it, is."""
     kept = f"?run={quote(run, safe='')}" if run else ""
-    return f"/features/{quote(dictionary, safe='')}/{index}{kept}"
+    return f"/features/{quote(dictionary, safe='')}/{quote(feature)}{kept}"

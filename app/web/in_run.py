@@ -72,7 +72,7 @@ class Bar(NamedTuple):
 
     low: float
     high: float
-    bases: int
+    number: int
     share: float
     """Height from 0 to 1, on a logarithmic scale."""
 
@@ -174,7 +174,7 @@ def examples(result: Result, feature: int, strand: Strand, active: Activations) 
                 contig=result.names[contig],
                 position=position,
                 value=value,
-                gene=genes.get((contig, position)),
+                gene=genes.get((contig, position)) or strip.names or None,
                 parts=colour_sequence(letters, values, largest),
                 said=f"{letters}, active at {fires} of {len(letters)} bases",
                 beneath=strip.parts,
@@ -218,7 +218,10 @@ class GeneStrip(NamedTuple):
     parts: list[tuple[int, str]]
     """Bases, and the class of their part: "" between genes."""
     senses: str
-    """In words, whether the genes are read in the sense of the pass; empty without any."""
+    """In words, whether the genes at the place are read in the sense of the pass; empty without
+    any."""
+    names: str
+    """Of these genes."""
 
 
 def gene_strips(result: Result, loci: Sequence[tuple[int, int]], strand: Strand) -> list[GeneStrip]:
@@ -233,7 +236,7 @@ def gene_strips(result: Result, loci: Sequence[tuple[int, int]], strand: Strand)
         The pass.
     """
     if result.genes is None or not loci:
-        return [GeneStrip([], "") for _ in loci]
+        return [GeneStrip([], "", "") for _ in loci]
     near = None
     for contig, position in loci:
         own = (
@@ -242,7 +245,7 @@ def gene_strips(result: Result, loci: Sequence[tuple[int, int]], strand: Strand)
             & (pc.field("end") > position - FLANK)
         )
         near = own if near is None else near | own
-    columns = ["contig", "start", "end", "strand", "kind"]
+    columns = ["contig", "start", "end", "strand", "kind", "name"]
     table = pq.read_table(result.genes, filters=near, columns=columns).to_pylist()
     return [_strip(table, contig, position, strand) for contig, position in loci]
 
@@ -252,7 +255,8 @@ def _strip(
 ) -> GeneStrip:
     low = position - FLANK
     kinds = np.zeros(2 * FLANK + 1, dtype=np.int64)
-    signs = set()
+    signs: set[int] = set()
+    names: dict[str, None] = {}
     for gene in genes:
         level = GENE_LEVELS.get(gene["kind"], 0)
         start, end = max(0, gene["start"] - low), min(len(kinds), gene["end"] - low)
@@ -261,11 +265,12 @@ def _strip(
         kinds[start:end] = np.maximum(kinds[start:end], level)
         if start <= FLANK < end:
             signs.add(gene["strand"] * STRAND_SIGNS[strand])
+            names |= {gene["name"]: None} if gene["name"] else {}
     if strand == "-":
         kinds = kinds[::-1]
     parts = [(len(list(group)), GENE_CLASSES[kind]) for kind, group in groupby(kinds.tolist())]
     words = [SENSES[sign] for sign in (1, -1) if sign in signs]
-    return GeneStrip(parts, " and ".join(words))
+    return GeneStrip(parts, " and ".join(words), ", ".join(names))
 
 
 def histogram(active: Activations) -> list[Bar]:

@@ -176,7 +176,8 @@ def allele_tracks(signal: dict[str, Any]) -> list[dict[str, Any]]:
     tracks : list of dict
         Drawn as letters as high as their values, where igv.js has room; the difference about 0.
     """
-    letters = {**signal, "graphType": "dynseq"}
+    # reference and alternative on one axis
+    letters = {**signal, "graphType": "dynseq", "autoscaleGroup": signal["id"]}
     order = 10 * signal["order"]
     tracks = [{**letters, "order": order}]
     for place, (kind, said) in enumerate((("alternative", "alt"), ("difference", "alt - ref")), 1):
@@ -188,6 +189,6 @@ def allele_tracks(signal: dict[str, Any]) -> list[dict[str, Any]]:
             "order": order + place,
         }
         if kind == "difference":
-            del track["min"]
+            del track["min"], track["autoscaleGroup"]
         tracks.append(track)
     return tracks

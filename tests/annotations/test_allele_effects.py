@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 import pyBigWig
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.activations import Activations, read_feature, to_stretches, write_stretches
@@ -188,6 +188,7 @@ BASES = st.dictionaries(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(KIND, BASES, st.booleans())
 def test_the_table_is_that_of_a_slow_twin(tmp_path_factory, kind, bases, one_sided):
     alleles = cut(kind, one_sided=one_sided).alleles

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.allele_maps import (
@@ -89,6 +89,7 @@ def test_what_cannot_be_compared_is_refused():
         map_of_variant(Change(0, 2, 0, 0), 2, 0)
 
 
+@settings(deadline=None)
 @given(dna, dna)
 def test_equal_ends_are_equal_and_the_middle_is_not(reference, alternative):
     change = changed_bases(reference, alternative)
@@ -99,6 +100,7 @@ def test_equal_ends_are_equal_and_the_middle_is_not(reference, alternative):
     assert not (middle and other and (middle[0] == other[0] or middle[-1] == other[-1]))
 
 
+@settings(deadline=None)
 @given(dna, dna, dna, dna)
 def test_a_map_is_monotonic_and_one_to_one_on_its_blocks(left, reference, alternative, right):
     first, second = left + reference + right, left + alternative + right

@@ -3,7 +3,7 @@
 from io import BytesIO
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.allele_maps import Change
@@ -172,6 +172,7 @@ def test_the_file_holds_the_pairs(tmp_path):
 dna = st.text("ACGT", min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(st.text("ACGT", min_size=12, max_size=40), st.data(), dna, st.integers(1, 50))
 def test_the_alternative_record_is_the_edited_contig(sequence, data, alternative, flank):
     at = data.draw(st.integers(0, len(sequence) - 1))

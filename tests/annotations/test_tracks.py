@@ -19,7 +19,6 @@ from annotations.tracks import (
     LABEL_LENGTH,
     peaks_bed,
     write_bigwig,
-    write_genes_bed,
     write_peaks_bed,
     write_peaks_bigwig,
 )
@@ -227,23 +226,3 @@ def test_bedtools_reads_the_bed(tmp_path):
 def test_peaks_that_no_bed_can_hold_are_refused(row, names, error, message):
     with pytest.raises(error, match=message):
         peaks_bed(peaks_table([row]), names)
-
-
-def test_genes_become_bed_lines_in_order(tmp_path):
-    genes = pa.table(
-        {
-            "contig": pa.array([1, 0, 0], pa.uint32()),
-            "start": pa.array([5, 9, 2], pa.int64()),
-            "end": pa.array([8, 12, 4], pa.int64()),
-            "strand": pa.array([1, -1, 0], pa.int8()),
-            "kind": ["exon", "CDS", "region"],
-            "name": ["REB1", "my gene", None],
-            "transcript": ["t", "t", None],
-        }
-    )
-    write_genes_bed(genes, ["chrB", "chrA"], tmp_path / "genes.bed")
-    assert (tmp_path / "genes.bed").read_text().splitlines() == [
-        "chrA\t5\t8\texon:REB1\t0\t+",
-        "chrB\t2\t4\tregion\t0\t.",
-        "chrB\t9\t12\tCDS:my_gene\t0\t-",
-    ]

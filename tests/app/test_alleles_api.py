@@ -169,13 +169,34 @@ def test_the_hub_and_igv_show_the_three_signals_as_letters(client, run):
     assert "type bigWig -3 3" in difference
     assert "logo on" in difference
     assert "logo on" in stanzas["track f1_plus_alternative"]
-    tracks = client.get(f"/v1/runs/{run}/igv.json?features=1%2B").json["tracks"]
+    config = client.get(f"/v1/runs/{run}/igv.json?features=1%2B").json
+    assert config["locus"] == "chrA_10_C_T_ref:1-11"
+    tracks = config["tracks"]
     found = {track["url"].rsplit("/", 1)[1]: track for track in tracks}
     assert found["difference.bw"]["graphType"] == "dynseq"
     assert (found["difference.bw"]["min"], found["difference.bw"]["max"]) == (-3.0, 3.0)
     assert found["signal.bw"]["graphType"] == "dynseq"
     for track in tracks:
         assert client.get(track["url"].split("localhost", 1)[1]).status_code == 200
+
+
+def test_controls_are_counted(client, engine, storage, settings, tmp_path):
+    answer = submit(client, variants=VCF, flank="9", controls="2")
+    assert answer.status_code == 202, answer.json
+    names = client.get(answer.json["links"]["contigs"]).json["contigs"]
+    assert len(names) == 4 + 2 * 2
+    rows = [(1, 1, 0, 9, 4.0), (2, -1, 1, 2, 8.0), (2, -1, 4, 0, 9.0)]
+    complete(engine, storage, settings, tmp_path / "r", rows)
+    base = f"/v1/runs/{answer.json['id']}/alleles"
+    told = client.get(base).json
+    assert (told["controls"], told["total"]) == (2, 2)
+    assert "how many of 2 random substitutions" in told["note"]
+    found = client.get(f"{base}/0/features?sort=specific").json
+    assert found["controls"] == 2
+    large = [row["controls_as_large"] for row in found["features"]]
+    assert large == sorted(large)
+    text = client.get(f"/runs/{answer.json['id']}", headers={"Accept": "text/html"}).text
+    assert "Controls as large" in text
 
 
 def test_a_link_shows_them_too(client, run, tmp_path):
@@ -234,6 +255,9 @@ BAD = {
     "genes": ({"variants": VCF, "genes": (BytesIO(b"x"), "x.bed")}, 400, "leave genes out"),
     "held out": ({"variants": VCF, "held_out": "chrB"}, 400, "leave held_out out"),
     "flank": ({"variants": VCF, "flank": "many"}, 400, "'many'"),
+    "controls": ({"variants": VCF, "controls": "100"}, 400, "controls must be"),
+    "controls alone": ({"controls": "5"}, 400, "controls is of variants"),
+    "controls word": ({"variants": VCF, "controls": "some"}, 400, "'some'"),
     "flank 0": ({"variants": VCF, "flank": "0"}, 400, "flank must be"),
     "flank alone": ({"flank": "5"}, 400, "send a VCF"),
     "names": ({"alleles": "chrA,chrC"}, 400, "did you mean"),
@@ -270,4 +294,6 @@ def test_unknown_pairs_and_parameters(client, run):
         assert "numbered 0 to 1" in answer.json["detail"]
     assert client.get(f"/v1/runs/{run}/alleles?order=change").status_code == 400
     assert client.get(f"/v1/runs/{run}/alleles?sort=size").status_code == 400
+    answer = client.get(f"/v1/runs/{run}/alleles/0/features?sort=specific")
+    assert (answer.status_code, "needs controls" in answer.json["detail"]) == (400, True)
     assert client.get("/v1/runs/none/alleles").status_code == 404

@@ -10,6 +10,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from werkzeug.formparser import parse_form_data
 
 from app import client as module
 from app.api import EXTENSION
+from app.api.uploads import FORM_OVERHEAD
 from app.client import Client, ClientError, ConnectionLost, Run
 from app.config import Settings
-from app.database import reading
+from app.database import reading, transaction
+from app.factory import create_app
 from app.runs import get_run
 from app.storage import LocalStorage
+from app.tokens import create_token
 from tests.app.atlas_cases import install_atlas
 from tests.app.conftest import FASTA, complete
 from tests.app.fake_server import Asked, FakeServer, Reply, fake_server
@@ -250,17 +254,40 @@ def test_a_submission_is_a_form_with_its_files_byte_for_byte(
     assert "motifs_file" not in files
 
 
-def test_sequences_may_be_bytes_or_none_and_no_text(fake: FakeServer) -> None:
+def test_sequences_may_be_bytes_or_none_and_no_text(fake: FakeServer, tmp_path: Path) -> None:
     fake.replies = [as_json({"id": "abc", "state": "QUEUED"})]
     Client(fake.url).submit(FASTA)
     assert form_of(fake.asked[0])[1]["file"][1] == FASTA
     Client(fake.url).submit(genome="sacCer3", gene="ACT1")
     assert form_of(fake.asked[1]) == ({"genome": "sacCer3", "gene": "ACT1"}, {})
+    (tmp_path / "r.bed").write_bytes(b"chrI\t0\t9\n")
+    Client(fake.url).submit(genome="sacCer3", regions=str(tmp_path / "r.bed"), flank=500)
+    fields, files = form_of(fake.asked.pop())
+    assert fields == {"genome": "sacCer3", "flank": "500"}
+    assert files == {"regions": ("r.bed", b"chrI\t0\t9\n")}
     with pytest.raises(ValueError, match="as bytes"):
         Client(fake.url).submit(">a\nACGT\n")
     with pytest.raises(FileNotFoundError):
         Client(fake.url).submit("nowhere.fa")
     assert len(fake.asked) == 2
+
+
+def test_genomes_are_listed_and_registered(fake: FakeServer, tmp_path: Path) -> None:
+    for name, text in (("g.fa", b">a\nAC\n"), ("g.gff3", b"#"), ("names.tsv", b"a\t1\n")):
+        (tmp_path / name).write_bytes(text)
+    fake.replies = [as_json({"genomes": [{"name": "mine"}]}), as_json({"name": "mine"}, 201)]
+    client = Client(fake.url)
+    assert client.genomes() == [{"name": "mine"}]
+    made = client.add_genome(
+        "mine", tmp_path / "g.fa", genes=tmp_path / "g.gff3", aliases=str(tmp_path / "names.tsv")
+    )
+    assert made == {"name": "mine"}
+    assert fake.asked[1].path == "/v1/genomes"
+    fields, files = form_of(fake.asked[1])
+    assert fields == {"name": "mine"}
+    assert {name: file[1] for name, file in files.items()} == {
+        "file": b">a\nAC\n", "genes": b"#", "aliases": b"a\t1\n"
+    }  # fmt: skip
 
 
 def test_a_large_file_is_never_in_memory(fake: FakeServer, tmp_path: Path) -> None:
@@ -626,6 +653,29 @@ def test_what_the_atlas_knows(live: Client, settings: Settings) -> None:
     assert live.feature("toy-sae", 1)["known"] is True
     with pytest.raises(ClientError, match="no such parameter"):
         live.tf_features("REB1", nonsense=1)
+
+
+def test_a_form_that_is_too_large_is_told_the_limit(live: Client, settings: Settings) -> None:
+    limit = f"an upload may have {settings.max_upload_bytes} bytes"
+    with pytest.raises(ClientError, match=limit) as caught:
+        live.submit(b">a\n" + b"A" * (settings.max_upload_bytes + FORM_OVERHEAD))
+    said = caught.value
+    assert (said.status, said.type) == (413, "urn:saetrack:problem:limit-exceeded")
+
+
+def test_where_tokens_are_asked_for(settings: Settings, engine: Engine, tmp_path: Path) -> None:
+    with transaction(engine) as session:
+        word = create_token(session, owner="ada", scopes=("read", "write"), days=1).word
+    app = create_app(replace(settings, auth="tokens"))
+    with listening(app) as address:
+        with pytest.raises(ClientError, match="token") as caught:
+            Client(address).models()
+        assert caught.value.status == 401
+        ada = Client(address, token=word)
+        run = ada.submit(FASTA)
+        assert [each.id for each in ada.runs()] == [run.id]
+        assert ada.models()["dictionaries"]
+    app.extensions[EXTENSION].engine.dispose()
 
 
 def test_an_option_that_the_server_does_not_know_is_its_to_refuse(live: Client) -> None:

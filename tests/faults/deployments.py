@@ -161,8 +161,15 @@ class Deployment:
 
     # the same for both
 
-    def ask(self, path: str, body: bytes | None = None, method: str | None = None) -> Any:
-        """One request; waits until the server is there."""
+    def ask(
+        self,
+        path: str,
+        body: bytes | None = None,
+        method: str | None = None,
+        *,
+        patient: bool = True,
+    ) -> Any:
+        """One request; waits until the server is there, and, if patient, while it answers 503."""
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -172,19 +179,21 @@ class Deployment:
                     method=method,
                     headers={"Content-Type": "text/x-fasta"} if body else {},
                 )
-                with urllib.request.urlopen(request, timeout=30) as answer:
+                with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                     text = answer.read()
                     return json.loads(text) if text else None
-            except urllib.error.HTTPError:
-                raise
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or not patient or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
             except OSError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
-    def submit(self, sequence: bytes) -> str:
+    def submit(self, sequence: bytes, *, patient: bool = True) -> str:
         """Submit; returns the run's id."""
-        answer = self.ask("/v1/runs", b">one\n" + sequence + b"\n")
+        answer = self.ask("/v1/runs", b">one\n" + sequence + b"\n", patient=patient)
         return str(answer["id"])
 
     def wait_until(self, wanted: Callable[[], bool], seconds: float, what: str) -> None:
@@ -234,9 +243,7 @@ class Deployment:
         manifest = manifest_from_json(self.computation(run_id).results or {})
         for file in manifest.values():
             self.storage.local_path(file)
-        return {
-            name: file.sha256 for name, file in manifest.items() if name.endswith(".parquet")
-        }
+        return {name: file.sha256 for name, file in manifest.items() if name.endswith(".parquet")}
 
     def delete(self, run_id: str) -> None:
         self.ask(f"/v1/runs/{run_id}", method="DELETE")
@@ -338,9 +345,7 @@ class ScaledOut(Deployment):
         if not self.workers:
             self.add_worker()
         self.ask("/healthz")
-        self.wait_until(
-            lambda: self.workers[0].child("--name=") is not None, 30, "a worker"
-        )
+        self.wait_until(lambda: self.workers[0].child("--name=") is not None, 30, "a worker")
 
     def add_worker(self) -> None:
         self.workers.append(Process(self, "worker", gated=True))

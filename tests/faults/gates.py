@@ -18,8 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MOMENTS = ("encoding", "storing", "finishing", "merging")
-"""In the midst of a shard, before its files are stored, before it is handed in, in the merge."""
+MOMENTS = ("reading", "encoding", "storing", "finishing", "merging")
+"""As the model reads, in the midst of a shard, before its files are stored, before it is handed
+in, in the merge."""
+
+CLOCK_VARIABLE = "FAULT_CLOCK"
+"""Environment variable: how many seconds the clock of this process is fast."""
 
 FOLDER_VARIABLE = "FAULT_GATES"
 """Environment variable: the folder of the gates."""
@@ -88,7 +92,12 @@ class Gates:
 
 def install(gates: Gates) -> None:
     """Wrap the steps of a worker of this process."""
-    from workers import tasks
+    from workers import registry, tasks
+
+    fast = float(os.environ.get(CLOCK_VARIABLE, "0"))
+    if fast:
+        real_time = time.time
+        time.time = lambda: real_time() + fast  # type: ignore[assignment]
 
     def before(function: Callable[..., Any], moment: str) -> Callable[..., Any]:
         def wrapped(*args: Any, **options: Any) -> Any:
@@ -126,8 +135,10 @@ def install(gates: Gates) -> None:
     tasks.run_shard = encode
     tasks.merge = merge
     tasks.finish = before(tasks.finish, "finishing")
-    real_runner = tasks.ShardRunner.store
-    tasks.ShardRunner.store = before(real_runner, "storing")  # type: ignore[method-assign]
+    tasks.ShardRunner.store = before(tasks.ShardRunner.store, "storing")  # type: ignore[method-assign]
+    registry.Encoder.activations_of = before(  # type: ignore[method-assign]
+        registry.Encoder.activations_of, "reading"
+    )
 
 
 def main() -> None:

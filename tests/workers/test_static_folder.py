@@ -290,7 +290,7 @@ def test_a_folder_that_cannot_be_written_is_refused_in_words(place, tmp_path, mo
         annotate(place, tmp_path / "mine")
 
 
-def test_a_full_disk_leaves_nothing_behind(place, tmp_path, monkeypatch):
+def test_a_full_disk_is_said_and_leaves_nothing_behind(place, tmp_path, monkeypatch, capsys):
     def full(*args, **options):
         raise OSError(28, "No space left on device", "peaks.bb")
 
@@ -299,6 +299,7 @@ def test_a_full_disk_leaves_nothing_behind(place, tmp_path, monkeypatch):
     out = tmp_path / "out"
     assert cli.run(["annotate", str(place / TITLE), "--out", str(out)]) == 1
     assert list(tmp_path.iterdir()) == []
+    assert f"--out {out}: the disk is full" in capsys.readouterr().err
 
 
 def test_the_folder_answers_questions(folder, monkeypatch, place):

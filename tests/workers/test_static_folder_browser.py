@@ -104,6 +104,10 @@ def look_and_use(browser, address, how):
     assert browser.evaluate("document.getElementById('drawn').textContent") == "9-"
     browser.click("tbody .range a[href^='#locus=']")
     browser.wait_for("!location.hash.includes('chrA%3A1-3000')")
+    open_page(browser, f"{address}#locus=nowhere:1-5", how)
+    assert "There is no such place" in browser.evaluate(
+        "document.getElementById('igv-failed').innerText"
+    )
     # a gene, by the index of genes.bb
     browser.evaluate("document.getElementById('locus').value = 'xyz2'")
     browser.click("#jump button")

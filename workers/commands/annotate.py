@@ -1,12 +1,39 @@
 """`saetrack annotate`: the whole way from a sequence file to a folder of results."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from annotations.genome_parts import PartRequest
+
 
 @click.command()
-@click.argument("sequences", metavar="SEQ", type=click.Path(path_type=Path))
+@click.argument("sequences", metavar="[SEQ]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--genome",
+    metavar="NAME",
+    help="Registered genome (`saetrack genomes list`) in place of SEQ; with one of --regions, "
+    "--region and --gene only parts of it are read.",
+)
+@click.option(
+    "--regions",
+    metavar="BED",
+    type=click.Path(path_type=Path),
+    help="Parts of the genome: a BED file, plain or gzip. Those that overlap become one.",
+)
+@click.option(
+    "--region",
+    metavar="LOCI",
+    help="Parts of the genome: chrI:1,000-2,000 (from 1, both ends included), several with commas "
+    "between them.",
+)
+@click.option(
+    "--gene",
+    metavar="NAMES",
+    help="Parts of the genome: genes of its annotation, several with commas between them.",
+)
 @click.option(
     "--out",
     required=True,
@@ -34,7 +61,16 @@ import click
     "--flank",
     metavar="BASES",
     type=int,
-    help="Bases on each side of a variant.  [default: the context of the dictionary, at least 256]",
+    help="Bases on each side of a variant, by default the context of the dictionary, at least 256; "
+    "or added to each side of a region, by default 0.",
+)
+@click.option(
+    "--controls",
+    metavar="N",
+    type=click.IntRange(0, 99),
+    default=0,
+    help="Also annotate N random substitutions near each variant, to say how many of them change a "
+    "feature as much.",
 )
 @click.option(
     "--taxon",
@@ -89,12 +125,17 @@ import click
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def annotate(
-    sequences: Path,
+    sequences: Path | None,
+    genome: str | None,
+    regions: Path | None,
+    region: str | None,
+    gene: str | None,
     out: Path,
     genes: Path | None,
     variants: Path | None,
     alleles: str | None,
     flank: int | None,
+    controls: int,
     taxon: str | None,
     motifs_file: Path | None,
     held_out: str,
@@ -111,11 +152,12 @@ def annotate(
 ) -> None:
     """Find where each feature fires on SEQ, and what stands there.
 
-    SEQ is FASTA or GenBank, plain, gzip or bgzip, with one or more records; or the name of a
-    genome of `saetrack genomes`, which brings its genes. The folder gets index.html, a page that
-    shows the tracks in any web browser without a server; hub.txt, session.xml and jbrowse.json for
-    UCSC, IGV and JBrowse 2; features.tsv, peaks.bed, matches.tsv, concepts.tsv, the same as
-    Parquet, all activations, and provenance.json.
+    SEQ is FASTA or GenBank, plain, gzip or bgzip, with one or more records; or the name of a genome
+    of `saetrack genomes`, which brings its genes. --genome names one, too, of which parts may be
+    read: results are then in the genome's coordinates, and there are none elsewhere. The folder
+    gets index.html, a page that shows the tracks in any web browser without a server; hub.txt,
+    session.xml and jbrowse.json for UCSC, IGV and JBrowse 2; features.tsv, peaks.bed, matches.tsv,
+    concepts.tsv, the same as Parquet, all activations, and provenance.json.
 
     \b
     Example:
@@ -123,18 +165,33 @@ def annotate(
       saetrack query chrI --tf Reb1
       saetrack annotate yeast.fa --taxon fungi --held-out chrIX,chrXIV --out yeast
       saetrack annotate yeast.fa --variants calls.vcf --out calls
+      saetrack annotate --genome sacCer3 --regions peaks.bed --flank 200 --out peaks
+      saetrack annotate --genome sacCer3 --gene PHO5 --flank 500 --out pho5
     """
     from annotations.allele_inputs import AlleleRequest
+    from annotations.genome_parts import PartRequest
     from annotations.options import names_of
     from workers.annotate import Request, annotate_file
     from workers.commands.changes import print_changes
     from workers.commands.summary import Bar, print_summary
 
+    source, part = _source(
+        sequences,
+        genome,
+        PartRequest(
+            genome=genome or "",
+            regions=regions,
+            region=region,
+            gene=gene,
+            flank=0 if flank is None or variants is not None else flank,
+        ),
+    )
     request = Request(
-        sequences=sequences,
+        sequences=source,
         out=out,
+        part=part,
         genes=genes,
-        compare=AlleleRequest(variants, alleles, flank),
+        compare=AlleleRequest(variants, alleles, flank if part is None else None, controls),
         taxon=taxon,
         motifs_file=motifs_file,
         held_out=tuple(names_of(held_out)),
@@ -153,3 +210,23 @@ def annotate(
     print_summary(summary, as_json=as_json)
     if not (as_json or request.compare.is_empty):
         print_changes(out)
+
+
+def _source(
+    sequences: Path | None, genome: str | None, part: "PartRequest"
+) -> tuple[Path, "PartRequest | None"]:
+    """What is read, a file or a genome by name, and the parts of the genome."""
+    named = part.named_by
+    if (sequences is None) is (genome is None):
+        raise click.UsageError(
+            "name a sequence file or a registered genome: saetrack annotate SEQ, or --genome NAME"
+            + ("; not both" if genome is not None else "")
+        )
+    if genome is not None:
+        return Path(genome), None if named is None else part
+    if named is not None:
+        raise click.UsageError(
+            f"--{named} names parts of a registered genome: say which with --genome NAME in place "
+            "of SEQ (`saetrack genomes add NAME FASTA` registers one)"
+        )
+    return Path(str(sequences)), None

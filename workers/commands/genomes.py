@@ -14,6 +14,7 @@ def genomes() -> None:
     Example:
       saetrack genomes add sacCer3 sacCer3.fa.gz --genes sacCer3.gff3.gz
       saetrack annotate sacCer3 --taxon fungi --out yeast
+      saetrack annotate --genome sacCer3 --gene PHO5 --flank 500 --out pho5
     """
 
 
@@ -25,17 +26,30 @@ def genomes() -> None:
     type=click.Path(path_type=Path),
     help="Gene annotation: BED, BED12, GFF3 or GTF, plain or gzip.",
 )
-def add(name: str, fasta: Path, genes: Path | None) -> None:
-    """Keep a genome under NAME: its sequences, normalised, and its genes."""
+@click.option(
+    "--aliases",
+    metavar="FILE|ASSEMBLY",
+    help="What else the contigs are called: UCSC's chromAlias.txt, NCBI's assembly_report.txt, or "
+    "names of one contig on each line; or a shipped table by the name of its assembly.  [default: "
+    "the shipped table that fits all names and lengths, if one does]",
+)
+def add(name: str, fasta: Path, genes: Path | None, aliases: str | None) -> None:
+    """Keep a genome under NAME: sequences, normalised, genes, other names, chrom.sizes, digests."""
+    from annotations.contig_aliases import shipped
     from annotations.genome_folder import add_genome
     from annotations.types import counted
     from workers.commands.places import settings_from_environment
 
-    genome = add_genome(settings_from_environment().genomes_dir, name, fasta, genes=genes)
-    with_genes = "with genes" if genome.has_genes else "without genes"
+    table = aliases if aliases is None or aliases in shipped() else Path(aliases)
+    genome = add_genome(
+        settings_from_environment().genomes_dir, name, fasta, genes=genes, aliases=table
+    )
+    with_genes = f"{genome.genes:,} genes" if genome.genes is not None else "without genes"
+    stated = genome.source["aliases"]
+    others = "no other names" if stated is None else f"other names from {stated['file']}"
     click.echo(
         f"{genome.name}: {counted(len(genome.contigs), 'contig')}, {genome.bases:,} bases, "
-        f"{with_genes}, in {genome.folder}"
+        f"{with_genes}, {others}, in {genome.folder}"
     )
 
 
@@ -54,10 +68,20 @@ def list_genomes(as_json: bool) -> None:
                 "name": genome.name,
                 "bases": genome.bases,
                 "genes": genome.has_genes,
+                "gene_names": genome.genes,
+                "seqcol": genome.seqcol,
                 "source": genome.source,
                 "date": genome.date,
                 "contigs": [
-                    {"name": c.name, "length": c.length, "refget": c.digest} for c in genome.contigs
+                    {
+                        "name": contig.name,
+                        "length": contig.length,
+                        "refget": contig.digest,
+                        "aliases": list(aliases),
+                    }
+                    for contig, aliases in zip(
+                        genome.contigs, genome.contig_names().aliases, strict=True
+                    )
                 ],
             }
             for genome in found
@@ -68,13 +92,16 @@ def list_genomes(as_json: bool) -> None:
         click.echo("no genome is registered; `saetrack genomes add NAME FASTA` registers one")
         return
     print_table(
-        ["name", "contigs", "bases", "genes", "date"],
+        ["name", "contigs", "bases", "genes", "other names", "date"],
         [
             [
                 genome.name,
                 f"{len(genome.contigs):,}",
                 f"{genome.bases:,}",
-                "yes" if genome.has_genes else "no",
+                f"{genome.genes:,}"
+                if genome.genes is not None
+                else ("yes" if genome.has_genes else "no"),
+                (genome.source["aliases"] or {"file": "none"})["file"],
                 genome.date[:10],
             ]
             for genome in found

@@ -55,26 +55,21 @@
     return files[name];
   }
 
-  /** The names of a feature's tracks. */
-  function namesOf(name) {
-    return [`${name} ${buttons.get(name).dataset.label}`.trim(), `${name} peaks`];
+  /** The tracks of a feature: its signal, and its peaks below; a file that is not here has no url. */
+  function tracksOf(name) {
+    return JSON.parse(buttons.get(name).dataset.tracks).map((track) => ({ ...track, url: source(track.url) }));
   }
 
-  /** The tracks of a feature: its signal, and its peaks below. */
-  function tracksOf(name) {
-    const { signal, peaks, color, most } = buttons.get(name).dataset;
-    const [first, second] = namesOf(name);
-    const order = 10 + 2 * [...buttons.keys()].indexOf(name);
-    const wig = { name: first, type: "wig", format: "bigwig", url: source(signal), color, min: 0, height: 50, order };
-    if (most) wig.max = Number(most);
-    return [wig, { name: second, type: "annotation", format: "bigbed", url: source(peaks), displayMode: "SQUISHED", squishedRowHeight: 12, margin: 4, height: 22, color, visibilityWindow: -1, order: order + 1 }];
+  /** Whether all of a feature's tracks can be read here. */
+  function isHere(name) {
+    return tracksOf(name).every((track) => track.url);
   }
 
   /** Say on each button whether its feature is drawn. */
   function mark() {
     for (const [name, button] of buttons) {
       const on = features.includes(name);
-      button.hidden = !browser || !source(button.dataset.signal);
+      button.hidden = !browser || !isHere(name);
       button.setAttribute("aria-pressed", String(on));
       button.textContent = on ? "Drawn" : "Draw";
       button.setAttribute("aria-label", `${button.textContent} feature ${name}`);
@@ -94,7 +89,7 @@
   async function toggle(name) {
     if (features.includes(name)) {
       features = features.filter((other) => other !== name);
-      for (const track of namesOf(name)) browser.removeTrackByName(track);
+      for (const track of tracksOf(name)) browser.removeTrackByName(track.name);
     } else if (features.length < MAX) {
       features.push(name);
       await browser.loadTrackList(tracksOf(name));
@@ -133,8 +128,7 @@
     }
     const query = asked();
     if (query.has("features")) features = query.get("features").split(",").filter((name) => buttons.has(name)).slice(0, MAX);
-    features = features.filter((name) => source(buttons.get(name).dataset.signal));
-    if (query.has("locus")) config.locus = query.get("locus");
+    features = features.filter(isHere);
     for (const name of ["twoBitURL", "chromSizesURL"]) config.reference[name] = source(config.reference[name]);
     config.tracks = config.tracks.map((track) => ({ ...track, url: source(track.url) })).filter((track) => track.url);
     config.tracks.push(...features.flatMap(tracksOf));
@@ -147,9 +141,11 @@
     });
     browser.on("trackremoved", (tracks) => {
       const gone = [tracks].flat().map((track) => String(track.name));
-      features = features.filter((name) => !gone.includes(namesOf(name)[0]));
+      features = features.filter((name) => !gone.includes(tracksOf(name)[0].name));
       remember();
     });
+    // a place that does not exist is said, and hides nothing
+    if (query.get("locus")) await go(query.get("locus"));
     document.getElementById("jump").hidden = false;
     place.dataset.ready = files === null ? "ranges" : "embedded";
     mark();

@@ -58,12 +58,12 @@ async function toggle(button) {
       color: `rgb(${COLORS[(features.length - 1) % COLORS.length]})`,
       url: `${base}/features/${button.dataset.number}/signal.bw?strand=${encodeURIComponent(button.dataset.strand)}`,
     };
-    if (config.alleles) Object.assign(track, { graphType: "dynseq", order: 10 * track.order });
+    if (config.alleles) Object.assign(track, { graphType: "dynseq", order: 10 * track.order, autoscaleGroup: `feature-${name}` });
     await browser.loadTrack(track);
     for (const [kind, said] of Object.entries(BESIDE)) {
       track.order += 1;
       const beside = { ...track, name: track.name + said, url: track.url.replace("/signal.bw", `/${kind}.bw`) };
-      if (kind === "difference") delete beside.min;
+      if (kind === "difference") { delete beside.min; delete beside.autoscaleGroup; }
       await browser.loadTrack(beside);
     }
   } else {

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import numpy as np
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
@@ -20,7 +21,11 @@ from app.web.strips import _outline, ticks
 from app.web.words import MISSING
 from tests.app.atlas_cases import install_atlas
 from tests.app.conftest import complete, new_run
+from tests.app.test_tokens import bearer, guarded
 from tests.app.web.test_pages import HTML, NASTY, page, words
+
+
+__all__ = ["guarded"]  # a fixture
 
 
 @pytest.fixture
@@ -68,6 +73,8 @@ def test_rows_are_compared_over_a_region(finished: str, client: FlaskClient) -> 
     r = f"{np.corrcoef(one, other)[0, 1]:.2f}"
     assert rows(text, "Correlations")[0] == ["1-", "1.00", r, MISSING]
     assert "The run has no gene annotation." in words(text)
+    files = links(text, "Table") + links(text, "Every base") + links(text, "Figure")
+    assert [client.get(address).status_code for address in files] == [200] * 4
     same = page(client, f"/runs/{finished}/compare?features=1-,1%2B&region=chrA:1-10&scale=same")
     assert re.findall(r'class="(c\d)"', same) == ["c9", "c3", "c5"]
 
@@ -161,6 +168,8 @@ def test_a_share_link_shows_the_comparison_and_no_way_further(
     (table,) = links(text, "Table (TSV)")
     lines = client.get(table).text.splitlines()
     assert [line.split("\t")[2] for line in lines] == ["max", "4", "2"]
+    for figure in links(text, "Figure"):
+        assert client.get(figure).status_code == 200, figure
     assert client.get(f"/s/{token}x/compare").status_code == 404
 
 
@@ -382,3 +391,14 @@ def test_a_wrong_search_is_shown_again(client: FlaskClient) -> None:
 def test_a_large_run_has_another_page(finished: str, client: FlaskClient) -> None:
     text = page(client, f"/search?run={finished}", 400)
     assert "30 bases in 2 records" in words(text)
+
+
+def test_whoever_may_only_read_may_compare_and_list(guarded: Flask, engine: Engine) -> None:
+    client, reader = guarded.test_client(), bearer(engine, "ada", "read")
+    listed = client.post("/lists", data={"dictionary": "toy-sae", "feature": "1-"}, headers=reader)
+    assert listed.headers["Location"] == "/lists?dictionary=toy-sae&features=1-"
+    compared = client.post("/runs/none/compare", data={"feature": "1-"}, headers=reader)
+    assert compared.status_code == 303
+    searched = client.post("/search", data={"sequence": "ACGT"}, headers=reader)
+    assert searched.status_code == 403
+    assert client.post("/lists", data={"dictionary": "toy-sae"}).status_code == 401

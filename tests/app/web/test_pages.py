@@ -61,7 +61,7 @@ def test_every_page_is_whole_and_loads_only_our_own(
     addresses = (
         "/", "/runs", f"/runs/{finished}", "/tfs", "/tfs/REB1", f"/tfs/REB1?run={finished}",
         "/features", "/features/toy-sae/1", f"/features/toy-sae/1?run={finished}", "/methods",
-        "/docs", f"/runs/{finished}/links",
+        "/docs", "/docs/runs", f"/runs/{finished}/links",
     )  # fmt: skip
     for address in addresses:
         answer = client.get(address, headers=HTML)
@@ -328,7 +328,7 @@ def test_a_feature_shows_what_is_known_and_what_it_did(
     said = words(text)
     assert "REB1-like motif" in said
     assert "fires together with 1 other" in said
-    assert 'src="/v1/features/toy-sae/1/logo.svg?strand=%2B"' in text
+    assert 'src="/v1/features/toy-sae/1/aligned.svg?strand=%2B"' in text
     for address in re.findall(r'<img[^>]+src="([^"]+)"', text):
         assert client.get(unescape(address)).mimetype == "image/svg+xml"
     # the strongest base of strand - is in the strongest colour
@@ -350,9 +350,9 @@ def test_silent_unknown_and_not_computed_look_different(
     run = new_run(engine, storage, known, strands="forward")
     complete(engine, storage, known, tmp_path / "results")
     said = words(page(client, f"/features/toy-sae/3?run={run}"))
-    assert "Not computed: the run read the forward strand only." in said
-    assert "Silent: computed, and nowhere above its gate." in said
-    assert "says nothing of this feature" in said
+    assert "not computed The run read the forward strand only." in said
+    assert "silent Computed, and nowhere in these sequences above its gate." in said
+    assert "Dead: the feature fires nowhere in a yeast, two contigs, on either strand." in said
     page(client, "/features/toy-sae/4", 404)
     page(client, "/features/none/1", 404)
 
@@ -423,6 +423,6 @@ def test_a_histogram_counts_every_active_base() -> None:
         value=values,
     )
     bars = histogram(rows)
-    assert sum(bar.bases for bar in bars) == 4
-    assert (bars[0].low, bars[-1].high, bars[-1].bases) == (0.0, 4.0, 1)
+    assert sum(bar.number for bar in bars) == 4
+    assert (bars[0].low, bars[-1].high, bars[-1].number) == (0.0, 4.0, 1)
     assert max(bar.share for bar in bars) == 1.0

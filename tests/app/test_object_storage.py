@@ -1,0 +1,153 @@
+"""An S3 server: put if absent, checked copies, patience, ages, room."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from annotations.errors import OptionError, StorageError, UnavailableError
+from app.object_storage import ObjectStorage
+from app.storage import StoredFile
+from tests.servers import ObjectStore
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    server = ObjectStore(tmp_path_factory.mktemp("s3"))
+    server.start()
+    before = dict(os.environ)
+    os.environ.update(server.variables)
+    yield server
+    os.environ.clear()
+    os.environ.update(before)
+    server.kill()
+
+
+@pytest.fixture
+def store(server: ObjectStore, tmp_path: Path) -> Iterator[ObjectStorage]:
+    server.refuse(False)
+    store = ObjectStorage(server.url, tmp_path / "copies", copies_bytes=10**9, patience=0.5)
+    yield store
+    server.refuse(False)
+    store.delete_prefix("computations")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(b"content")
+    return path
+
+
+# sha256sum of the seven bytes
+CONTENT = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
+
+
+def test_a_file_is_stored_and_read(store: ObjectStorage, source: Path) -> None:
+    file = store.put_file("computations/a/b.txt", source)
+    assert file == StoredFile("computations/a/b.txt", 7, CONTENT)
+    assert store.exists("computations/a/b.txt")
+    assert store.local_path(file).read_bytes() == b"content"
+    assert store.local_path(file).name == "b.txt"
+    assert list(store.list("computations")) == ["computations/a/b.txt"]
+    assert store.problem() is None
+
+
+def test_the_same_content_may_be_stored_again_another_may_not(
+    store: ObjectStorage, source: Path
+) -> None:
+    first = store.put_file("computations/k", source)
+    assert store.put_file("computations/k", source) == first
+    source.write_bytes(b"CONTENT")
+    with pytest.raises(StorageError, match="never change"):
+        store.put_file("computations/k", source)
+    assert store.local_path(first).read_bytes() == b"content"
+
+
+def test_a_large_file_goes_in_parts(
+    store: ObjectStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.object_storage.SINGLE_PUT_BYTES", 1000)
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(20 << 20))
+    file = store.put_file("computations/large", path)
+    assert store.put_file("computations/large", path) == file
+    assert store.local_path(file).read_bytes() == path.read_bytes()
+    path.write_bytes(b"other" * 1000)
+    with pytest.raises(StorageError, match="never change"):
+        store.put_file("computations/large", path)
+
+
+def test_altered_and_missing_files_are_noticed(store: ObjectStorage, source: Path) -> None:
+    file = store.put_file("computations/k", source)
+    with pytest.raises(StorageError, match="is altered"):
+        store.local_path(file._replace(sha256="0" * 64))
+    with pytest.raises(StorageError, match="is altered"):
+        store.local_path(file._replace(bytes=8))
+    store.delete(["computations/k"])
+    with pytest.raises(StorageError, match="is missing"):
+        store.local_path(file)
+    assert not store.exists("computations/k")
+    store.delete(["computations/k"])
+
+
+def test_a_copy_that_was_cut_is_fetched_again(store: ObjectStorage, source: Path) -> None:
+    file = store.put_file("computations/k", source)
+    path = store.local_path(file)
+    path.write_bytes(b"cut")
+    assert store.local_path(file).read_bytes() == b"content"
+
+
+def test_a_store_that_refuses_for_a_moment_is_waited_for(
+    server: ObjectStore, tmp_path: Path, source: Path
+) -> None:
+    store = ObjectStorage(server.url, tmp_path / "other", copies_bytes=10**9, patience=30)
+    import threading
+
+    server.refuse(True)
+    opener = threading.Timer(1.5, server.refuse, (False,))
+    opener.start()
+    started = time.monotonic()
+    file = store.put_file("computations/k", source)
+    assert time.monotonic() - started > 1
+    opener.join()
+    assert store.local_path(file).read_bytes() == b"content"
+    store.delete_prefix("computations")
+
+
+def test_a_store_that_goes_on_refusing_is_said_so(
+    server: ObjectStore, store: ObjectStorage, source: Path
+) -> None:
+    server.refuse(True)
+    with pytest.raises(UnavailableError, match="the object store did not take or give") as error:
+        store.put_file("computations/k", source)
+    assert str(server.port) not in str(error.value)
+    assert store.problem() == "the object store does not answer"
+
+
+def test_young_files_are_not_old(store: ObjectStorage, source: Path) -> None:
+    store.put_file("computations/k", source)
+    assert list(store.list("computations", older_than=3600)) == []
+    assert list(store.list("computations", older_than=0)) == ["computations/k"]
+
+
+def test_copies_that_nobody_uses_leave_when_there_are_too_many(
+    server: ObjectStore, tmp_path: Path, source: Path
+) -> None:
+    store = ObjectStorage(server.url, tmp_path / "few", copies_bytes=20, patience=5)
+    files = [store.put_file(f"computations/{name}", source) for name in "abc"]
+    paths = [store.local_path(file) for file in files[:2]]
+    long_ago = time.time() - 10 * 3600
+    os.utime(paths[0], (long_ago, long_ago))
+    store.local_path(files[2])
+    assert [path.exists() for path in paths] == [False, True]
+    assert store.local_path(files[0]).read_bytes() == b"content"
+    store.delete_prefix("computations")
+
+
+@pytest.mark.parametrize("url", ["", "s3://", "http://x", "s3:///folder"])
+def test_what_names_no_bucket_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="SAETRACK_STORAGE_URL"):
+        ObjectStorage(url, tmp_path, copies_bytes=1)

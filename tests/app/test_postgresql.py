@@ -1,0 +1,245 @@
+"""PostgreSQL: the tables, the rules of shards, and transactions that meet."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, select, text
+
+from annotations.errors import StateError
+from app.config import Settings
+from app.database import (
+    alembic_config,
+    check_schema,
+    database_time,
+    insist,
+    make_engine,
+    reading,
+    transaction,
+    upgrade,
+)
+from app.dispatch import due, fail_exhausted, heartbeat, leave_job, release, take_job
+from app.models import Base, Computation, Run, Shard
+from app.runs import cancel_run, delete_run
+from app.shards import claim, finish, renew
+from app.storage import LocalStorage
+from tests.app.conftest import new_run
+from tests.servers import Postgres
+
+LONG = b">a\n" + b"ACGT" * 5000 + b"\n"
+"""Twenty shards."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def here(server: Postgres, settings: Settings) -> Iterator[Engine]:
+    """A database of its own for each test; `settings` still names the SQLite one."""
+    url = server.create(f"t{time.time_ns()}")
+    engine = make_engine(Settings(data_dir=settings.data_dir, database_url=url))
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_an_empty_database_is_brought_to_the_models(here: Engine) -> None:
+    with here.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    check_schema(here)
+
+
+def test_the_last_version_can_be_left_and_reached_again_with_rows(
+    here: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    new_run(here, storage, settings)
+    with here.begin() as connection:
+        command.downgrade(alembic_config(connection), "0005")
+    with pytest.raises(StateError, match="is at version 0005.*saetrack migrate"):
+        check_schema(here)
+    upgrade(here)
+    with reading(here) as session:
+        assert session.scalar(select(Computation.queue)) == "1" * 16
+
+
+def test_upgrading_at_once_is_harmless(server: Postgres, settings: Settings) -> None:
+    url = server.create(f"u{time.time_ns()}")
+    engines = [
+        make_engine(Settings(data_dir=settings.data_dir, database_url=url)) for _ in range(3)
+    ]
+    in_threads([lambda engine=engine: upgrade(engine) for engine in engines])
+    check_schema(engines[0])
+    for engine in engines:
+        engine.dispose()
+
+
+def test_the_clock_is_the_servers_and_finer_than_a_second(here: Engine) -> None:
+    with reading(here) as session:
+        first = database_time(session)
+        time.sleep(0.02)
+        assert 0.01 < database_time(session) - first < 5
+        assert abs(first - time.time()) < 5
+
+
+def in_threads(calls: list[Callable[[], object]]) -> list[BaseException]:
+    failures: list[BaseException] = []
+
+    def run(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - reported below
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return failures
+
+
+def test_of_many_workers_each_shard_has_one(
+    here: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    new_run(here, storage, settings, fasta=LONG)
+    with reading(here) as session:
+        shards = list(session.scalars(select(Shard.id).where(Shard.kind == "encode")))
+    won: list[tuple[int, int]] = []
+
+    def work(worker: int) -> None:
+        for shard_id in shards:
+            with transaction(here) as session:
+                if claim(session, shard_id, f"w{worker}", settings) is not None:
+                    won.append((shard_id, worker))
+
+    in_threads([lambda worker=worker: work(worker) for worker in range(8)])
+    assert sorted(shard_id for shard_id, _ in won) == shards
+    with reading(here) as session:
+        assert set(session.scalars(select(Shard.attempts).where(Shard.kind == "encode"))) == {1}
+
+
+def test_finishing_dispatching_and_canceling_at_once_never_wait_for_each_other(
+    here: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    """Rows are locked in one order: on PostgreSQL two orders would end as a deadlock."""
+    with transaction(here) as session:
+        heartbeat(session, "w", queues=["1" * 16], models=["toy-sae"])
+    for round_ in range(5):
+        run_id = new_run(here, storage, settings, fasta=LONG, seed=round_)
+        with reading(here) as session:
+            run = session.get_one(Run, run_id)
+            found = select(Shard.id).where(Shard.computation_id == run.computation_id)
+            shards = list(session.scalars(found))
+        start = threading.Barrier(6)
+
+        def work(part: int, shards: list[int] = shards, start: threading.Barrier = start) -> None:
+            start.wait()
+            for shard_id in shards[part::3]:
+                with transaction(here) as session:
+                    claimed = claim(session, shard_id, f"w{part}", settings)
+                if claimed is None:
+                    continue
+                with transaction(here) as session:
+                    renew(session, claimed, settings, bases_done=10)
+                with transaction(here) as session:
+                    finish(session, claimed, {})
+
+        def dispatch(start: threading.Barrier = start) -> None:
+            start.wait()
+            for _ in range(20):
+                with transaction(here) as session:
+                    fail_exhausted(session, settings)
+                    due(session, settings, limit=100)
+
+        def stop(run_id: str = run_id, start: threading.Barrier = start) -> None:
+            start.wait()
+            time.sleep(0.05)
+            with transaction(here) as session:
+                cancel_run(session, session.get_one(Run, run_id))
+            with transaction(here) as session:
+                release(session, "w1")
+
+        in_threads([*(lambda part=part: work(part) for part in range(3)), dispatch, dispatch, stop])
+        with reading(here) as session:
+            computation = session.get_one(Run, run_id).computation
+            states = set(session.scalars(select(Shard.state).where(Shard.id.in_(shards))))
+        assert computation.state == "CANCELED"
+        assert states <= {"COMPLETE", "CANCELED"}
+        delete_run(here, storage, run_id, "local")
+
+
+def test_a_shard_is_due_in_one_of_two_dispatchers(
+    here: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    new_run(here, storage, settings, fasta=LONG)
+    sent: list[int] = []
+
+    def dispatch() -> None:
+        with transaction(here) as session:
+            sent.extend(item.shard_id for item in due(session, settings, limit=5))
+            time.sleep(0.1)
+
+    in_threads([dispatch, dispatch])
+    assert len(sent) == len(set(sent)) >= 5
+
+
+def test_one_process_has_a_job_until_it_ends_or_leaves(here: Engine) -> None:
+    def take(owner: str, seconds: float = 0.3) -> bool:
+        with transaction(here) as session:
+            return take_job(session, "dispatch", owner, seconds)
+
+    taken = []
+    in_threads([lambda name=name: taken.append(take(name)) for name in "abcd"])
+    assert sorted(taken) == [False, False, False, True]
+    time.sleep(0.4)
+    assert take("e", 60)
+    assert not take("f")
+    assert take("e", 60)
+    with transaction(here) as session:
+        leave_job(session, "dispatch", "e")
+    assert take("f")
+
+
+def test_a_database_that_comes_back_is_waited_for(
+    tmp_path: Path, server: Postgres, settings: Settings
+) -> None:
+    other = Postgres(tmp_path / "own")
+    other.start()
+    engine = make_engine(Settings(data_dir=settings.data_dir, database_url=other.url))
+    upgrade(engine)
+    other.kill()
+    threading.Timer(1.0, other.start).start()
+
+    def look() -> float:
+        with transaction(engine) as session:
+            return database_time(session)
+
+    assert insist(look, seconds=30) > 0
+    engine.dispose()
+    other.kill()
+
+
+def test_a_statement_that_is_wrong_is_not_tried_again(here: Engine) -> None:
+    calls = []
+
+    def wrong() -> None:
+        calls.append(1)
+        with transaction(here) as session:
+            session.execute(text("SELECT nonsense"))
+
+    with pytest.raises(Exception, match="nonsense"):
+        insist(wrong, seconds=5)
+    assert len(calls) == 1
