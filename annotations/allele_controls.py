@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from annotations.allele_maps import AlleleMap, Change
-from annotations.alleles import AllelePair, Cut
+from annotations.alleles import MAX_BASES, AllelePair, Cut
 from annotations.errors import LimitError, OptionError
 from annotations.records import Record
 
@@ -28,7 +28,7 @@ MAX_RECORDS: Final = 10_000
 _SEED: Final = 20_260
 
 
-def with_controls(cut: Cut, controls: int) -> Cut:
+def with_controls(cut: Cut, controls: int, *, max_bases: int = MAX_BASES) -> Cut:
     """Add records of random substitutions near each variant.
 
     Parameters
@@ -37,6 +37,8 @@ def with_controls(cut: Cut, controls: int) -> Cut:
         As `annotations.alleles.cut_variants` returns it.
     controls : int
         Of each variant.
+    max_bases : int
+        Most bases of all records together.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def with_controls(cut: Cut, controls: int) -> Cut:
     OptionError
         If `controls` is not in [1, `MAX_CONTROLS`], or a variant has too few known bases nearby.
     LimitError
-        If there would be more than `MAX_RECORDS`.
+        If there would be more than `MAX_RECORDS`, or more than `max_bases`.
     """
     if not 1 <= controls <= MAX_CONTROLS:
         raise OptionError(f"controls must be a whole number in [1, {MAX_CONTROLS}], got {controls}")
@@ -58,6 +60,13 @@ def with_controls(cut: Cut, controls: int) -> Cut:
         raise LimitError(
             f"{len(pairs)} variants with {controls} controls each are {total:,} records, and a run "
             f"takes {MAX_RECORDS:,}; ask for fewer of either"
+        )
+    bases = sum(len(record.sequence) for record in records)
+    bases += controls * sum(len(records[pair.reference].sequence) for pair in pairs)
+    if bases > max_bases:
+        raise LimitError(
+            f"{len(pairs)} variants with {controls} controls each have {bases:,} bases, and a run "
+            f"takes {max_bases:,}; ask for fewer of either, or a smaller flank"
         )
     rounds: list[list[AllelePair]] = [[] for _ in range(controls)]
     for number, pair in enumerate(pairs):

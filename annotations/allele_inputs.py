@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from annotations.allele_controls import with_controls
 from annotations.alleles import (
+    MAX_BASES,
     Bases,
     Cut,
     RecordBases,
@@ -85,6 +86,7 @@ def compared(
     model: ModelCard,
     *,
     names: ContigNames | None = None,
+    max_bases: int = MAX_BASES,
 ) -> Cut:
     """The records of a run that compares alleles.
 
@@ -99,6 +101,8 @@ def compared(
     names : ContigNames, optional
         Finds the contigs of variants; by default by their own names and those that are shipped for
         their assembly, where names and lengths tell which it is.
+    max_bases : int
+        Most bases of the records that are cut.
 
     Raises
     ------
@@ -119,5 +123,8 @@ def compared(
         flank=default_flank(dictionary) if request.flank is None else request.flank,
         one_sided=one_sided,
         names=names,
+        max_bases=max_bases,
     )
-    return with_controls(cut, request.controls) if request.controls else cut
+    if not request.controls:
+        return cut
+    return with_controls(cut, request.controls, max_bases=max_bases)

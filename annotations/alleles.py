@@ -23,6 +23,7 @@ from annotations.contig_aliases import ContigNames
 from annotations.errors import (
     CoordinateError,
     FormatError,
+    LimitError,
     OptionError,
     StorageError,
     UnknownNameError,
@@ -38,6 +39,9 @@ FORMAT: Final = 1
 
 LEAST_FLANK: Final = 256
 """Bases on each side of a variant where the dictionary asks for less: a screen of a browser."""
+
+MAX_BASES: Final = 200_000_000
+"""Most bases of the records of a run where its caller sets no limit."""
 
 MAX_FLANK: Final = 50_000
 """Most bases on each side of a variant."""
@@ -144,6 +148,7 @@ def cut_variants(
     flank: int,
     one_sided: bool,
     names: ContigNames | None = None,
+    max_bases: int = MAX_BASES,
 ) -> Cut:
     """Cut a reference and an alternative record for each variant.
 
@@ -159,6 +164,8 @@ def cut_variants(
         As `Alleles.one_sided`.
     names : ContigNames, optional
         Finds the reference's contigs by the names in the file; by their own names by default.
+    max_bases : int
+        Most bases of all records together.
 
     Returns
     -------
@@ -176,12 +183,15 @@ def cut_variants(
         If a variant reaches beyond its contig, or leaves nothing of it.
     FormatError
         If REF is not what stands there.
+    LimitError
+        If there would be more than `max_bases`.
     """
     if not 1 <= flank <= MAX_FLANK:
         raise OptionError(f"flank must be a whole number in [1, {MAX_FLANK}], got {flank}")
     records: list[Record] = []
     pairs: list[AllelePair] = []
     used: set[str] = set()
+    total = 0
     known = ContigNames(source.names) if names is None else names
     for variant in vcf.variants:
         contig = known.contigs[known.find(variant.contig)]
@@ -201,6 +211,12 @@ def cut_variants(
             raise CoordinateError(
                 f"the variant at {variant.contig}:{variant.position + 1} leaves no base of its "
                 "contig, so that there is nothing to compare"
+            )
+        total += len(reference) + len(alternative)
+        if total > max_bases:
+            raise LimitError(
+                f"the records of {len(vcf.variants):,} variants with {flank:,} bases on each side "
+                f"have more than {max_bases:,} bases; choose fewer variants or a smaller flank"
             )
         name = _record_name(variant, contig, used)
         pairs.append(

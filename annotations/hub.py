@@ -9,6 +9,7 @@ Pure text and JSON values: where files lie is what the caller says. Addresses ar
 description unless they are absolute.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -141,7 +142,7 @@ def hub_text(hub: Hub) -> str:
         _genome_stanza(hub),
     ]
     for kind, group in _GROUPS.items():
-        members = [track for track in hub.tracks if track.kind == kind]
+        members = [track for track in hub.tracks if track.kind == kind and track.shown]
         if not members:
             continue
         parent = f"{hub.name}_{kind}"
@@ -157,6 +158,7 @@ def hub_text(hub: Hub) -> str:
             }
         )
         stanzas += [_track_stanza(track, parent) for track in members]
+    stanzas += [_track_stanza(track, None) for track in hub.tracks if not track.shown]
     return "\n\n".join(_stanza(fields) for fields in stanzas) + "\n"
 
 
@@ -332,10 +334,11 @@ def _genome_stanza(hub: Hub) -> dict[str, str]:
     return fields
 
 
-def _track_stanza(track: Track, parent: str) -> dict[str, str]:
+def _track_stanza(track: Track, parent: str | None) -> dict[str, str]:
     fields = {
         "track": track.name,
-        "parent": f"{parent} {'on' if track.shown else 'off'}",
+        # igv.js takes the visibility of a composite for that of each of its members
+        **({"visibility": "hide"} if parent is None else {"parent": f"{parent} on"}),
         "bigDataUrl": track.url,
         "shortLabel": _cut(track.short_label, _SHORT_LABEL),
         "longLabel": _cut(track.long_label, _LONG_LABEL),
@@ -344,11 +347,13 @@ def _track_stanza(track: Track, parent: str) -> dict[str, str]:
     if track.is_bigwig:
         fields |= {"type": "bigWig", "color": color, "alwaysZero": "on"}
         fields |= {"maxHeightPixels": "100:48:8", "windowingFunction": "mean+whiskers"}
-        if track.most is None:
+        if track.most is not None:
+            fields["type"] = f"bigWig {track.least:g} {track.most:g}"
+        if track.most is None or track.most < 1:
+            # igv.js reads limits as whole numbers: it would draw 0.8 on an axis from 0 to 0
             fields["autoScale"] = "on"
         else:
-            limits = f"{track.least:g}", f"{track.most:g}"
-            fields |= {"type": f"bigWig {' '.join(limits)}", "viewLimits": ":".join(limits)}
+            fields["viewLimits"] = f"{math.floor(track.least)}:{math.ceil(track.most)}"
         if track.letters:
             fields["logo"] = "on"
     else:
@@ -357,9 +362,6 @@ def _track_stanza(track: Track, parent: str) -> dict[str, str]:
         fields |= {"itemRgb": "on"} if track.fields >= 9 else {"color": color}
         if track.search:
             fields["searchIndex"] = "name"
-    if not track.shown:
-        # igv.js shows a member of a composite that is merely off
-        fields["visibility"] = "hide"
     if track.html is not None:
         fields["html"] = track.html
     return fields

@@ -86,6 +86,7 @@ def logo_svg(
     title: str,
     first: int = 1,
     pseudocount: float = 0.0,
+    axis: bool = True,
 ) -> str:
     """A sequence logo.
 
@@ -99,6 +100,8 @@ def logo_svg(
         Number under the first column: 1, or the offset from a peak.
     pseudocount : float
         As in `letter_heights`.
+    axis : bool
+        Whether bits and numbers are written beside it: not where it is drawn small.
 
     Returns
     -------
@@ -113,6 +116,8 @@ def logo_svg(
     """
     heights = letter_heights(counts, pseudocount)
     columns = heights.shape[1]
+    if not axis:
+        return _bare(heights, title)
     width, height = _LEFT + _COLUMN * columns + 4, _TOP + 2 * _BIT + _BOTTOM
     ground = _TOP + 2 * _BIT
     parts = [
@@ -223,6 +228,19 @@ def aligned_logos_svg(logos: Sequence[Placed], *, title: str, pseudocount: float
         if number % step == 0
     ]
     return "".join([*parts, "</g></svg>"])
+
+
+def _bare(heights: NDArray[np.float64], title: str) -> str:
+    """The letters of a logo alone, over a line."""
+    width, height = _COLUMN * heights.shape[1], 2 * _BIT + 2
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}" height="{height:g}" '
+        f'viewBox="0 0 {width:g} {height:g}"><title>{escape(_visible(title))}</title>',
+        f'<path d="M0 {2 * _BIT + 1:g}H{width:g}" stroke="#808080"/>',
+    ]
+    for column in range(heights.shape[1]):
+        parts += _column(heights[:, column], _COLUMN * column, 2 * _BIT)
+    return "".join([*parts, "</svg>"])
 
 
 def _column(heights: NDArray[np.float64], left: float, ground: float) -> list[str]:

@@ -159,13 +159,16 @@ class Client:
             What runs call it.
         file : path
             FASTA.
-        genes, aliases : path, optional
-            Its genes, and other names of its contigs.
+        genes : path, optional
+            Its genes: BED, BED12, GFF3 or GTF.
+        aliases : Path or str, optional
+            Other names of its contigs: a Path is a file, a str the name of a table that the
+            server brings.
         **fields
             Further fields of the form.
         """
         files = {"file": Path(file), "genes": genes and Path(genes)}
-        form = {"name": name, **files, "aliases": aliases and Path(aliases), **fields}
+        form = {"name": name, **files, "aliases": aliases, **fields}
         return self._form("/v1/genomes", form)
 
     def runs(self) -> "list[Run]":

@@ -104,7 +104,7 @@ def content_of(sent: Sent, card: DictionaryCard, model: ModelCard, settings: Set
         )
     genome = open_genome(settings.genomes_dir, part.genome)
     if compare.variants is not None:
-        return _of_variants(genome, compare, card, model)
+        return _of_variants(genome, compare, card, model, settings)
     if named_by is None:
         content = _of_genome(genome, settings)
     else:
@@ -125,7 +125,9 @@ def _of_file(sent: Sent, card: DictionaryCard, model: ModelCard, settings: Setti
     submission = read_sequences(sent.sequences, limits=limits)
     alleles = None
     if not sent.compare.is_empty:
-        records, alleles = compared(sent.compare, submission.records, card, model)
+        records, alleles = compared(
+            sent.compare, submission.records, card, model, max_bases=settings.max_bases
+        )
         submission = Submission(records, None if sent.compare.variants else submission.genes)
     found = contigs(submission.records)
     genes = submission.genes
@@ -135,11 +137,17 @@ def _of_file(sent: Sent, card: DictionaryCard, model: ModelCard, settings: Setti
 
 
 def _of_variants(
-    genome: Genome, compare: AlleleRequest, card: DictionaryCard, model: ModelCard
+    genome: Genome,
+    compare: AlleleRequest,
+    card: DictionaryCard,
+    model: ModelCard,
+    settings: Settings,
 ) -> Content:
     """Two records for each variant of a genome."""
     bases, names = GenomeBases(genome), genome.contig_names()
-    records, alleles = compared(compare, bases, card, model, names=names)
+    records, alleles = compared(
+        compare, bases, card, model, names=names, max_bases=settings.max_bases
+    )
     record = {"genome": genome.name, "seqcol": genome.seqcol, "named_by": "variants"}
     return Content(
         contigs(records), None, _writer(records), alleles, record=record, filename=genome.name

@@ -281,6 +281,7 @@ class LogoQuery(Strict):
     strand: StrandSymbol | None = Field(
         None, description="Strand that the feature was read on; `+` if the feature names none."
     )
+    axis: bool = Field(True, description="Whether bits and positions are written beside it.")
 
 
 class MotifPath(Strict):
@@ -296,6 +297,7 @@ class MotifLogoQuery(Strict):
         None, max_length=40, description="JASPAR group; that of the default atlas by default."
     )
     release: str | None = Field(None, max_length=40, description="JASPAR release.")
+    axis: bool = Field(True, description="Whether bits and positions are written beside it.")
 
 
 class ConceptsQuery(AskedQuery):

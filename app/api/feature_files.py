@@ -15,7 +15,13 @@ from app.catalog import one_strand, parse_feature_row
 from app.feature_pictures import lay_over, overlay_svg
 from app.feature_views import own_motif
 from app.openapi import blueprint, file_response, responses
-from app.schemas import DictionaryFeaturePath, JsonDocument, LogoQuery, MatchChoiceQuery
+from app.schemas import (
+    DictionaryFeaturePath,
+    JsonDocument,
+    MatchChoiceQuery,
+    StrandSymbol,
+    Strict,
+)
 from app.selection import Choice, choose_matches, json_rows
 
 SVG = "image/svg+xml"
@@ -23,9 +29,12 @@ SVG = "image/svg+xml"
 api = blueprint("feature-files", "Files of one feature of a dictionary.")
 
 
-class AlignedQuery(LogoQuery):
+class AlignedQuery(Strict):
     """Which strand's motif, over which matrix."""
 
+    strand: StrandSymbol | None = Field(
+        None, description="Strand that the feature was read on; `+` if the feature names none."
+    )
     matrix_id: str | None = Field(
         None,
         max_length=40,

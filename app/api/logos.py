@@ -32,7 +32,7 @@ def feature_logo(path: DictionaryFeaturePath, query: LogoQuery) -> Response:
             "peaks, or they share no bases"
         )
     title = f"feature {index}{strand} of {source.dictionary}, offset from its peaks"
-    return Response(logo_svg(own.counts, title=title, first=own.offset), content_type=SVG)
+    return Response(logo_svg(own.counts, title=title, first=own.offset, axis=query.axis), content_type=SVG)
 
 
 @api.get(
@@ -44,4 +44,4 @@ def motif_logo(path: MotifPath, query: MotifLogoQuery) -> Response:
     catalogue = load_motifs(*motifs_of(query.taxon, query.release))
     motif = find_matrix(catalogue, path.matrix_id)
     title = f"{motif.name} {motif.matrix_id}"
-    return Response(logo_svg(motif.counts, title=title), content_type=SVG)
+    return Response(logo_svg(motif.counts, title=title, axis=query.axis), content_type=SVG)

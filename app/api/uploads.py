@@ -238,6 +238,8 @@ def _parts(
 def _spool(request: Request, spool: IO[bytes], limit: int) -> int:
     """Copy a raw body to a file, to its very end; how many bytes that were."""
     declared = request.content_length
+    if declared is None and "HTTP_TRANSFER_ENCODING" not in request.environ:
+        return 0  # a request that says nothing of a body has none
     if declared is None and not request.environ.get("wsgi.input_terminated"):
         raise LengthRequired("send the Content-Length of the body, or send it chunked")
     if declared is not None and declared > limit:

@@ -212,6 +212,31 @@ print(link$url)
 """,
     ),
     Example(
+        "genome",
+        "Register a genome, then run regions of it",
+        "A genome is sent once. Runs then name places in it: regions (a BED), region or gene, each "
+        "widened by flank; results are in the genome's coordinates.",
+        r"""
+curl -sS --fail-with-body -F name=mine -F file=@my.fa $SERVER/v1/genomes
+curl -sS --fail-with-body -F genome=mine -F region=chrA:1-12 -F flank=2 $SERVER/v1/runs
+""",
+        """
+client.add_genome("mine", "my.fa")
+part = client.submit(genome="mine", region="chrA:1-12", flank=2)
+print(part.view["regions"])
+""",
+        """
+genome <- ask(server, "/v1/genomes") |>
+  req_body_multipart(name = "mine", file = curl::form_file("my.fa")) |>
+  req_perform()
+part <- ask(server, "/v1/runs") |>
+  req_body_multipart(genome = "mine", region = "chrA:1-12", flank = "2") |>
+  req_perform() |>
+  resp_body_json()
+print(part$regions$genome)
+""",
+    ),
+    Example(
         "errors",
         "When something is wrong",
         "Every error is a problem document (RFC 9457): type for programs, detail for people, "

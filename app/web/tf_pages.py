@@ -19,6 +19,7 @@ from app.api.sources import source_of
 from app.selection import Choice, GroupBy, evidence_kinds, json_rows
 from app.web.asked import GROUPS, LIMITS, SORTS, filters_of, logo_address, text_of
 from app.web.submit_pages import web
+from app.web.tracks import MAX_DRAWN
 
 PAGE_ROWS: Final = 25
 """Matches on a page."""
@@ -103,6 +104,15 @@ def tf_page(tf: str) -> str | tuple[str, int]:
         measured=_measured(answer["features"]),
         **asked,
     )
+
+
+@web.post("/runs/<run_id>/draw")
+def draw_form(run_id: str) -> WerkzeugResponse:
+    """Go to a run's browser with the rows that were ticked in a list."""
+    named = request.form.getlist("feature")[: MAX_DRAWN + 1]
+    features = ",".join(dict.fromkeys(word[:20] for word in named if word))
+    asked = f"?{urlencode({'features': features})}" if features else ""
+    return redirect(f"/runs/{quote(run_id, safe='')}{asked}", HTTPStatus.SEE_OTHER)
 
 
 def known_motifs(source: Source) -> list[dict[str, Any]]:

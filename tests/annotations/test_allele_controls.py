@@ -71,6 +71,8 @@ def test_limits():
         (at, chr(SEQUENCE[at]), "ACGT"[("ACGT".index(chr(SEQUENCE[at])) + 1) % 4])
         for at in range(200)
     ]
+    with pytest.raises(LimitError, match="takes 2,000"):
+        with_controls(cut(*ROWS), 3, max_bases=2000)
     with pytest.raises(LimitError, match=f"takes {MAX_RECORDS:,}"):
         with_controls(cut(*rows), 60)
 

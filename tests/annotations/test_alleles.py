@@ -114,6 +114,12 @@ def test_variants_that_do_not_fit_are_refused(variant, error, words):
     assert words in str(caught.value)
 
 
+def test_the_records_have_a_limit():
+    assert len(cut(("chrI", 9, "C", "T"), max_bases=14).records) == 2
+    with pytest.raises(LimitError, match="a smaller flank"):
+        cut(("chrI", 9, "C", "T"), max_bases=13)
+
+
 def test_a_flank_has_bounds():
     for flank in (0, 50_001):
         with pytest.raises(OptionError, match="flank"):

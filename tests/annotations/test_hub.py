@@ -34,7 +34,7 @@ def stanzas(text: str) -> list[dict[str, str]]:
 
 
 def test_an_assembly_hub_in_one_file() -> None:
-    hub, genome, signals, signal, group, peaks = stanzas(hub_text(HUB))
+    hub, genome, signals, signal, peaks = stanzas(hub_text(HUB))
     assert hub == {
         "hub": "run1",
         "shortLabel": "Run 1",
@@ -45,17 +45,18 @@ def test_an_assembly_hub_in_one_file() -> None:
     assert genome["genome"] == "asm1"
     assert (genome["twoBitPath"], genome["chromSizes"]) == ("seq.2bit", "chrom.sizes")
     assert genome["defaultPos"] == "c1:1-90"
-    assert signals["compositeTrack"] == group["compositeTrack"] == "on"
+    assert signals["compositeTrack"] == "on"
     assert signal["parent"] == f"{signals['track']} on"
-    assert (signal["type"], signal["viewLimits"]) == ("bigWig 0 4.25", "0:4.25")
-    assert peaks["parent"] == f"{group['track']} off"
+    assert (signal["type"], signal["viewLimits"]) == ("bigWig 0 4.25", "0:5")
+    # what is not shown stands alone: igv.js shows every member of a composite
+    assert "parent" not in peaks
     assert (peaks["type"], peaks["itemRgb"], peaks["searchIndex"]) == ("bigBed 9 +", "on", "name")
     # a color of the track would hide those of its items
     assert "color" in signal
     assert "color" not in peaks
     assert (signal.get("visibility"), peaks["visibility"]) == (None, "hide")
-    names = [stanza["track"] for stanza in (signals, signal, group, peaks)]
-    assert len(set(names)) == 4
+    names = [stanza["track"] for stanza in (signals, signal, peaks)]
+    assert len(set(names)) == 3
 
 
 def test_values_of_peaks_are_a_bigwig_in_a_group_of_their_own() -> None:
@@ -65,13 +66,22 @@ def test_values_of_peaks_are_a_bigwig_in_a_group_of_their_own() -> None:
     assert [stanza["track"] for stanza in found if "compositeTrack" in stanza] == [
         "run1_signal",
         "run1_heights",
-        "run1_peaks",
     ]
     (own,) = (stanza for stanza in found if stanza.get("track") == "f374_heights")
     assert (own["parent"], own["type"]) == ("run1_heights on", "bigWig 0 4.25")
     assert igvjs_config(hub)["tracks"][1]["format"] == "bigwig"
     assert jbrowse_config(hub)["tracks"][1]["adapter"]["type"] == "BigWigAdapter"
     assert 'path="f374/peaks.bw" type="bw"' in igv_session(hub)
+
+
+@pytest.mark.parametrize(
+    ("most", "limits"),
+    [(None, None), (0.8, None), (1.0, "0:1"), (4.25, "0:5"), (12.0, "0:12")],
+)
+def test_limits_are_whole_numbers(most: float | None, limits: str | None) -> None:
+    hub = HUB._replace(tracks=[SIGNAL._replace(most=most)])
+    signal = stanzas(hub_text(hub))[-1]
+    assert (signal.get("viewLimits"), "autoScale" in signal) == (limits, limits is None)
 
 
 def test_a_hub_on_a_known_genome_carries_no_sequence() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations.errors import FormatError
-from annotations.logos import letter_heights, logo_svg
+from annotations.logos import Placed, aligned_logos_svg, letter_heights, logo_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 # One base only; two halves; all equal; 1/2, 1/4, 1/8, 1/8 with an entropy of 1.75 bits; no count.
@@ -103,3 +103,35 @@ def test_what_is_no_motif_is_refused(counts):
         logo_svg(counts, title="x")
     with pytest.raises(FormatError, match="finite"):
         logo_svg(np.full((4, 1), np.nan), title="x")
+
+
+def test_a_small_logo_is_its_letters_alone():
+    counts = np.array([[10, 0], [0, 0], [0, 10], [0, 0]])
+    text = logo_svg(counts, title="a & b", axis=False)
+    assert "<text" not in text
+    root = ElementTree.fromstring(text)
+    assert (root.get("width"), root.get("height")) == ("40", "82")
+    letters = [path for path in root if "transform" in path.attrib]
+    assert len(letters) == 2
+    # two bits are the whole height: from 0 to the line below
+    assert all("0.00)scale(0.19 0.8000)" in path.get("transform") for path in letters)
+
+
+def test_aligned_logos_have_their_columns_over_one_another():
+    word = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10], [0, 0, 0]])
+    logos = [Placed(word, -2, "upper"), Placed(word[:, 1:], -1, "lower <&>")]
+    root = ElementTree.fromstring(aligned_logos_svg(logos, title="both"))
+    at = {}
+    for path in root.iter("{http://www.w3.org/2000/svg}path"):
+        if "transform" in path.attrib:
+            x, y = path.get("transform").removeprefix("translate(").split(")")[0].split()
+            at.setdefault(float(y), []).append((float(x), path.get("fill")))
+    upper, lower = (at[y] for y in sorted(at))
+    assert len(upper) == 3
+    assert lower == upper[1:]
+    said = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"upper", "lower <&>", "-2", "-1", "0"} <= set(said)
+    with pytest.raises(FormatError, match="one or more"):
+        aligned_logos_svg([], title="none")
+    with pytest.raises(FormatError, match="at most"):
+        aligned_logos_svg([Placed(word, 0, "a"), Placed(word, 900, "b")], title="far")

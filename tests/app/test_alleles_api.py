@@ -10,6 +10,7 @@ import pytest
 from annotations.activations import Activations, to_stretches, write_stretches
 from annotations.allele_effects import allele_effects
 from annotations.alleles import ALLELES_FILE, read_alleles
+from annotations.genome_folder import add_genome
 from app.database import reading, transaction
 from app.models import Computation
 from app.shards import finish
@@ -225,6 +226,26 @@ def test_two_records_of_a_file(client, engine, storage, settings, tmp_path):
     assert (pair["name"], pair["start"], pair["end"]) == ("b against a", 4, 5)
     assert (pair["reference_record"], pair["alternative_record"]) == ("a", "b")
     assert pair["change"] == 3.0
+
+
+def test_variants_of_a_registered_genome(client, engine, storage, settings, tmp_path):
+    (tmp_path / "x.fa").write_bytes(FASTA)
+    add_genome(settings.genomes_dir, "toy", tmp_path / "x.fa")
+    data = {"genome": "toy", "dictionary": "toy-sae", "flank": "5"}
+    answer = client.post(
+        "/v1/runs",
+        data={**data, "variants": (BytesIO(VCF), "x.vcf")},
+        content_type="multipart/form-data",
+    )
+    assert answer.status_code == 202, answer.json
+    # the same records as of the file: computed once
+    assert answer.json["computation"] == submit(client, variants=VCF, flank="5").json["computation"]
+    complete(engine, storage, settings, tmp_path / "results", ROWS)
+    pairs = client.get(f"/v1/runs/{answer.json['id']}/alleles").json["alleles"]
+    assert [pair["name"] for pair in pairs] == ["chrA:10 C>T", "chrA:10 C>CGG"]
+    data |= {"region": "chrA:1-9", "variants": (BytesIO(VCF), "x.vcf")}
+    answer = client.post("/v1/runs", data=data, content_type="multipart/form-data")
+    assert (answer.status_code, "leave regions out" in answer.json["detail"]) == (400, True)
 
 
 def test_what_is_compared_is_part_of_the_digest(client):

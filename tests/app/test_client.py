@@ -279,7 +279,7 @@ def test_genomes_are_listed_and_registered(fake: FakeServer, tmp_path: Path) -> 
     client = Client(fake.url)
     assert client.genomes() == [{"name": "mine"}]
     made = client.add_genome(
-        "mine", tmp_path / "g.fa", genes=tmp_path / "g.gff3", aliases=str(tmp_path / "names.tsv")
+        "mine", tmp_path / "g.fa", genes=tmp_path / "g.gff3", aliases=tmp_path / "names.tsv"
     )
     assert made == {"name": "mine"}
     assert fake.asked[1].path == "/v1/genomes"
@@ -661,6 +661,20 @@ def test_a_form_that_is_too_large_is_told_the_limit(live: Client, settings: Sett
         live.submit(b">a\n" + b"A" * (settings.max_upload_bytes + FORM_OVERHEAD))
     said = caught.value
     assert (said.status, said.type) == (413, "urn:saetrack:problem:limit-exceeded")
+
+
+def test_a_region_of_a_registered_genome(live: Client, tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_bytes(FASTA)
+    assert live.add_genome("mine", tmp_path / "g.fa")["bases"] == 30
+    assert [genome["name"] for genome in live.genomes()] == ["mine"]
+    run = live.submit(genome="mine", region="chrA:1-12", flank=2)
+    assert run.view["regions"]["genome"] == "mine"
+    (tmp_path / "r.bed").write_bytes(b"chrA\t0\t12\n")
+    again = live.submit(genome="mine", regions=tmp_path / "r.bed", flank=2)
+    assert again.view["computation"] == run.view["computation"]
+    with pytest.raises(ClientError, match="aliases") as caught:
+        live.add_genome("other", tmp_path / "g.fa", aliases="nothing")
+    assert caught.value.status == 400
 
 
 def test_where_tokens_are_asked_for(settings: Settings, engine: Engine, tmp_path: Path) -> None:

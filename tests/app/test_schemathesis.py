@@ -20,7 +20,7 @@ from tests.app.test_uploads import listening_port
 ROOT = Path(__file__).parents[2]
 
 CHECKS_LEFT_OUT = {
-    "ignored_auth": "a server of one machine's own users has no tokens; test_tokens asks each route",
+    "ignored_auth": "a server of one machine's own users has no tokens; see test_tokens",
     "positive_data_acceptance": "ids of things that do not exist are valid and answered 404",
 }
 """Checks that do not fit, and why."""

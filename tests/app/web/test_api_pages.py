@@ -79,13 +79,21 @@ def test_the_curl_examples_work(play: Play, tmp_path: Path) -> None:
     assert (folder / "f1.bw").stat().st_size > 100
     assert (folder / "f1.bed").read_text().startswith("chrA\t5\t6\t")
     assert "<svg" in (folder / "figure.svg").read_text()
-    for part in ('"total":3', '"match_type"', '"active":true', "hub.txt", "option-error"):
+    for part in (
+        '"total":3',
+        '"match_type"',
+        '"active":true',
+        "hub.txt",
+        '"genome":"mine"',
+        "option-error",
+    ):
         assert part in re.sub(r'"\s*:\s*', '":', printed), part
 
 
 def test_the_python_examples_work(play: Play, tmp_path: Path) -> None:
     printed = play([str(ROOT / ".venv" / "bin" / "python"), "-"], "python")
     assert "100%" in printed
+    assert "'genome': 'mine'" in printed
     assert "hub.txt" in printed
     assert "400 urn:saetrack:problem:option-error sort: must be" in printed
     assert (tmp_path / "session" / "my-run" / "features.parquet").read_bytes()[:4] == b"PAR1"
@@ -101,6 +109,7 @@ def test_the_r_examples_work(play: Play, tmp_path: Path) -> None:
     assert "hub.txt" in printed
     assert "sort: must be" in printed
     assert "[1] 204" in printed
+    assert '[1] "mine"' in printed
     assert (tmp_path / "session" / "f1.bw").stat().st_size > 100
 
 

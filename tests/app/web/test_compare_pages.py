@@ -24,7 +24,6 @@ from tests.app.conftest import complete, new_run
 from tests.app.test_tokens import bearer, guarded
 from tests.app.web.test_pages import HTML, NASTY, page, words
 
-
 __all__ = ["guarded"]  # a fixture
 
 
@@ -203,23 +202,23 @@ def test_a_list_is_its_address(known: Settings, finished: str, client: FlaskClie
 
 
 def test_lists_grow_and_shrink_by_links(known: Settings, client: FlaskClient) -> None:
-    listed = FeatureList("toy-sae", "1+", "Mine", "", "")
-    feature = page(client, f"/features/toy-sae/2?{urlencode({'list': listed.query})}")
+    listed = FeatureList("toy-sae", "2+", "Mine", "", "")
+    feature = page(client, f"/features/toy-sae/1?{urlencode({'list': listed.query})}")
     assert "Mine, 1 feature row:" in words(feature)
-    (more,) = links(feature, "Add 2-")
+    (more,) = links(feature, "Add 1-")
     assert dict(parse_qsl(urlsplit(more).query)) == {
-        "dictionary": "toy-sae", "features": "1+,2-", "name": "Mine",
+        "dictionary": "toy-sae", "features": "2+,1-", "name": "Mine",
     }  # fmt: skip
     text = page(client, more)
-    assert [row[0] for row in rows(text, "Features of the list")] == ["1+", "2-"]
+    assert [row[0] for row in rows(text, "Features of the list")] == ["2+", "1-"]
     # the list goes with the links to its features
-    (own,) = links(text, "2-")
-    assert "Take 2- off" in page(client, own)
-    (less,) = links(text, "Remove feature 1+")
-    assert [row[0] for row in rows(page(client, less), "Features of the list")] == ["2-"]
-    added = client.get(f"{more}&add=3,1%2B")
+    (own,) = links(text, "1-")
+    assert "Take 1- off" in page(client, own)
+    (less,) = links(text, "Remove feature 2+")
+    assert [row[0] for row in rows(page(client, less), "Features of the list")] == ["1-"]
+    added = client.get(f"{more}&add=3,2%2B")
     assert added.status_code == 303
-    assert dict(parse_qsl(urlsplit(added.headers["Location"]).query))["features"] == "1+,2-,3+,3-"
+    assert dict(parse_qsl(urlsplit(added.headers["Location"]).query))["features"] == "2+,1-,3+,3-"
     start = page(client, "/features/toy-sae/3")
     assert links(start, "Start a list with 3+") == ["/lists?dictionary=toy-sae&features=3%2B"]
     # a plus that nobody encoded
