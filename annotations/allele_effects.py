@@ -14,7 +14,7 @@ substitutions nearby) say how often any change of a base moves a feature row as 
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -96,9 +96,9 @@ def allele_effects(path: Path, alleles: Alleles) -> pa.Table:
 
 def _of_pairs(path: Path, alleles: Alleles) -> pa.Table:
     """The effects of all pairs, in the order of the feature rows; without ranks and controls."""
-    blocks = whole_features(stretch_groups(path))
+    blocks, layout = whole_features(stretch_groups(path)), _layout(alleles)
     return pa.concat_tables(
-        [EFFECTS_SCHEMA.empty_table(), *(_effects(block, alleles) for block in blocks)]
+        [EFFECTS_SCHEMA.empty_table(), *(_effects(block, alleles, layout) for block in blocks)]
     )
 
 
@@ -165,13 +165,13 @@ def whole_features(groups: Iterable[pa.Table]) -> Iterator[Activations]:
         yield concatenate(waiting)
 
 
-def _effects(active: Activations, alleles: Alleles) -> pa.Table:
+def _effects(active: Activations, alleles: Alleles, layout: _Layout) -> pa.Table:
     """The effects on some features, all of whose active bases are given; without ranks."""
-    pair, side, place = _places(active, alleles)
-    kept = pair >= 0
-    active, pair, side, place = select(active, kept), pair[kept], side[kept], place[kept]
-    if not len(pair):
+    active = _differing(active, layout)
+    if not len(active.value):
         return EFFECTS_SCHEMA.empty_table()
+    pair, side = layout.pair[active.contig], layout.side[active.contig]
+    place = _in_reference(active, alleles, side)
     row = row_index(active.feature, active.strand).astype(np.int64)
     cells, cell = np.unique(row * len(alleles.pairs) + pair, return_inverse=True)
     # sums and maxima on each allele's own bases
@@ -215,41 +215,71 @@ def _effects(active: Activations, alleles: Alleles) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=EFFECTS_SCHEMA)
 
 
-def _places(active: Activations, alleles: Alleles) -> tuple[Ints, Ints, Ints]:
-    """Pair (-1 for none), side (1: alternative) and place in the reference of active bases."""
-    pair = np.full(len(active.value), -1, dtype=np.int64)
-    side = np.zeros(len(active.value), dtype=np.int64)
-    place = active.position.copy()
-    order = np.argsort(active.contig, kind="stable")
-    contigs = active.contig[order]
-    for index, own in enumerate(alleles.pairs):
-        for which, contig in enumerate((own.reference, own.alternative)):
-            low, high = np.searchsorted(contigs, [contig, contig + 1])
-            rows = order[low:high]
+class _Layout(NamedTuple):
+    """What each record is, by its index; records beyond the arrays belong to no pair."""
+
+    pair: Ints
+    """Index of the pair; -1 for none."""
+    side: Ints
+    """1 for an alternative."""
+    first: Ints
+    """On "+", the first base that can differ."""
+    past: Ints
+    """On "-", one past the last base that can differ."""
+
+
+def _layout(alleles: Alleles) -> _Layout:
+    records = 1 + max(max(pair.reference, pair.alternative) for pair in alleles.pairs)
+    layout = _Layout(*(np.full(records, fill, dtype=np.int64) for fill in (-1, 0, 0, 0)))
+    for index, pair in enumerate(alleles.pairs):
+        for side, record in enumerate((pair.reference, pair.alternative)):
+            first, past = 0, pair.map.alternative_length if side else pair.map.reference_length
             if alleles.one_sided:
-                rows = rows[_can_differ(active.position[rows], active.strand[rows], own, which)]
-            pair[rows], side[rows] = index, which
-            if which:
-                place[rows] = _lifted(active.position[rows], own)
-    return pair, side, place
+                first, past = _bounds(pair, side)
+            layout.pair[record], layout.side[record] = index, side
+            layout.first[record], layout.past[record] = first, past
+    return layout
 
 
-def _can_differ(
-    position: Ints, strand: NDArray[np.int8], pair: AllelePair, side: int
-) -> NDArray[np.bool_]:
-    """Whether bases stand at or behind the change, in the sense of their pass.
+def _bounds(pair: AllelePair, side: int) -> tuple[int, int]:
+    """First base of the change and one past its last, in an allele's own coordinates.
 
     The base that inserted bases are counted to belongs to them on both passes.
     """
     change = pair.change
-    first, last = change.start, change.end
+    first, past = change.start, change.end
     if change.alternative_start < change.alternative_end:
         ends = np.array([change.alternative_start, change.alternative_end - 1])
         left, right = pair.map.to_reference(ends).tolist()
-        first, last = min(first, left), max(last, right + 1)
-    if side:  # both records are equal, but for a shift, on either side of the change
-        last += change.alternative_end - change.end
-    return np.asarray(np.where(strand > 0, position >= first, position < last))
+        first, past = min(first, left), max(past, right + 1)
+    # both records are equal, but for a shift, on either side of the change
+    return first, past + side * (change.alternative_end - change.end)
+
+
+def _differing(active: Activations, layout: _Layout) -> Activations:
+    """The active bases that stand at or behind a change, in the sense of their pass."""
+    active = select(active, active.contig < len(layout.pair))
+    behind = np.where(
+        active.strand > 0,
+        active.position >= layout.first[active.contig],
+        active.position < layout.past[active.contig],
+    )
+    return select(active, behind & (layout.pair[active.contig] >= 0))
+
+
+def _in_reference(active: Activations, alleles: Alleles, side: Ints) -> Ints:
+    """Places of active bases in the reference records."""
+    place = active.position.copy()
+    moved = np.flatnonzero(side)
+    # most variants replace single bases: their alternatives are not moved
+    shifted = {pair.alternative: pair for pair in alleles.pairs if len(pair.map.blocks) > 1}
+    if shifted:
+        moved = moved[np.isin(active.contig[moved], list(shifted))]
+        order = moved[np.argsort(active.contig[moved], kind="stable")]
+        contigs, start = np.unique(active.contig[order], return_index=True)
+        for contig, rows in zip(contigs.tolist(), np.split(order, start[1:]), strict=True):
+            place[rows] = _lifted(active.position[rows], shifted[contig])
+    return place
 
 
 def _lifted(positions: Ints, pair: AllelePair) -> Ints:
@@ -262,13 +292,26 @@ def _lifted(positions: Ints, pair: AllelePair) -> Ints:
     return pair.map.to_reference(positions)
 
 
+SUMMED: Final = (
+    "pair",
+    "rank",
+    "feature",
+    "strand",
+    "change",
+    "reference_max",
+    "alternative_max",
+    "position",
+)
+"""Columns that `summaries` looks at."""
+
+
 def summaries(effects: pa.Table, pairs: Sequence[AllelePair]) -> list[dict[str, object]]:
     """What each pair changed most: `changed` feature rows and the first of them, or nulls.
 
     Parameters
     ----------
-    effects : Table of EFFECTS_SCHEMA
-        As from `allele_effects`.
+    effects : Table
+        Columns `SUMMED` of what `allele_effects` returns.
     pairs : sequence of AllelePair
         All pairs.
 
@@ -279,7 +322,7 @@ def summaries(effects: pa.Table, pairs: Sequence[AllelePair]) -> list[dict[str, 
         `reference_max`, `alternative_max`, `position` of its first row.
     """
     counts = np.bincount(effects["pair"].to_numpy(), minlength=len(pairs))
-    names = ("feature", "strand", "change", "reference_max", "alternative_max", "position")
+    names = SUMMED[2:]
     first = effects.filter(pa.array(effects["rank"].to_numpy() == 1)).to_pylist()
     best = {row["pair"]: {name: row[name] for name in names} for row in first}
     nothing: dict[str, object] = dict.fromkeys(names)

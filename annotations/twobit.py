@@ -91,6 +91,8 @@ class _Record(NamedTuple):
 
     def unknown(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Starts and lengths of the runs of N, those between the parts among them."""
+        if len(self.parts) == 1 and len(self.parts[0][1]) == self.length:
+            return _unknown(self.parts[0][1])  # whole records may be many
         start, end, at = [], [], 0
         for first, codes in self.parts:
             runs, sizes = _unknown(codes)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from annotations.activations import read_feature
 from annotations.allele_controls import REACH
-from annotations.allele_effects import summaries
+from annotations.allele_effects import SUMMED, summaries
 from annotations.allele_tracks import AlleleTrack, write_allele_track
 from annotations.alleles import AllelePair, Alleles, alleles_record, read_alleles
 from annotations.errors import OptionError, StateError, UnknownNameError
@@ -110,7 +110,7 @@ def pairs_listing(result: Result, choice: Choice) -> Listing:
     if choice.sort not in SORTS:
         raise OptionError(f"sort must be one of {', '.join(SORTS)}, got {choice.sort[:40]!r}")
     alleles = alleles_of(result)
-    best = summaries(result.table(EFFECTS), alleles.pairs)
+    best = summaries(result.table(EFFECTS, columns=list(SUMMED)), alleles.pairs)
     rows = [
         {**_pair_row(number, pair, result), **own, **_in_contig(pair, own["position"])}
         for number, (pair, own) in enumerate(zip(alleles.pairs, best, strict=True))

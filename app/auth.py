@@ -225,6 +225,7 @@ def write_audit(answer: WerkzeugResponse) -> None:
         key: value for key, value in (request.view_args or {}).items() if _ID.fullmatch(str(value))
     }
     record = {
+        "request": g.get("request_id"),
         "owner": None if identity is None else identity.owner,
         "token": None if identity is None else identity.token_id,
         "method": request.method,

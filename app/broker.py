@@ -76,6 +76,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": _transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # a worker that reconnects in the midst of a task may read no message any more (Celery
+        # 5.7 with Redis): it ends, and whoever tends it starts it again
+        "broker_connection_retry": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "task_default_queue": DEFAULT_QUEUE,
         "task_serializer": "json",

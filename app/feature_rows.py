@@ -155,7 +155,7 @@ def chosen_rows(
                 f"/v1/runs/.../tfs/{tf[:40]}/features tells the nearest"
             )
     else:
-        found = active_features(result.table("features"))
+        found = active_features(result.table("features")).slice(0, limit)
     pairs = zip(found["feature"].to_pylist(), found["strand"].to_pylist(), strict=True)
     rows = [FeatureRow(feature, "+" if sign > 0 else "-") for feature, sign in pairs]
     return list(dict.fromkeys(rows))[:limit]

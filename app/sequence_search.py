@@ -9,6 +9,7 @@ No model is touched here: the worker computes the run like any other.
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from annotations.active_bases import Activations
 from annotations.errors import FormatError, LimitError, OptionError
 from annotations.region_activity import of_rows, values_by_base
 from annotations.sequence_files import StoredBases
+from annotations.sequences import example_path, read_sequences
 from annotations.types import Span
 from app.catalog import Result
 
@@ -29,6 +31,9 @@ MAX_CHARACTERS: Final = 20_000
 
 TITLE: Final = "sequence search"
 """Title of the runs that are made."""
+
+EXAMPLE_BASES: Final = 1_500
+"""Bases of the example."""
 
 BLOCK: Final = 10
 """Bases that stand together."""
@@ -110,6 +115,15 @@ def check_sequence(text: str) -> bytes:
     if not _LETTERS.fullmatch(bases):
         raise FormatError("the sequence has signs that are no letters, white space or numbers")
     return f">{name}\n{bases}\n".encode()
+
+
+@cache
+def example_text() -> str:
+    """The beginning of the bundled example, as FASTA that a form shows."""
+    record = read_sequences(example_path()).records[0]
+    bases = record.sequence[:EXAMPLE_BASES].decode("ascii")
+    lines = [bases[at : at + 60] for at in range(0, len(bases), 60)]
+    return "\n".join([f">{record.name}", *lines])
 
 
 def lines_of(result: Result, region: Span, row: int) -> list[Block]:

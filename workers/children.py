@@ -17,7 +17,7 @@ from workers.celery_app import worker_name
 CODE = Path(__file__).resolve().parents[1]
 """Folder of the packages that the children import."""
 
-STEADY_SECONDS = 180.0
+STEADY_SECONDS = 30.0
 """A child that has lived for so long has started well."""
 
 STOP_SECONDS = 20.0
@@ -80,11 +80,11 @@ class Child:
             return None
         code = self.process.poll()
         if code is None:
-            if now - self.started > STEADY_SECONDS:
-                self.failures = 0
             return None
         self.process = None
-        self.failures += 1
+        # one that has lived long, or ended in good order, is no child that cannot start
+        steady = code == 0 or now - self.started > STEADY_SECONDS
+        self.failures = 1 if steady else self.failures + 1
         wait = backoff(self.failures)
         self.start_at = now + wait
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -285,7 +285,9 @@ def merge(
     written = list(RESULT_FILES[:-1])
     if alleles is not None:
         with stages.stage("alleles"):
-            pq.write_table(allele_effects(activations, alleles), out / EFFECTS_FILE)
+            effects = allele_effects(activations, alleles)
+            # small groups: a question is for one pair
+            pq.write_table(effects, out / EFFECTS_FILE, row_group_size=32_768)
             written.append(EFFECTS_FILE)
     pq.write_table(features, out / "features.parquet")
     pq.write_table(excerpt.outside(labelled.table), out / "peaks.parquet")

@@ -27,6 +27,7 @@ from app.models import TERMINAL_STATES
 from app.web.asked import text_of
 from app.web.feature_parts import add_atlas_parts, add_run_parts
 from app.web.in_run import RANGE_WORDS
+from app.web.list_pages import going_on
 from app.web.run_pages import elsewhere
 from app.web.submit_pages import web
 from app.web.words import state_title
@@ -167,5 +168,4 @@ def _weight(row: dict[str, Any]) -> tuple[bool, float]:
 
 def _address(dictionary: str, feature: str, run: str | None) -> str:
     """Where the page of a feature, or of one strand of it, is."""
-    kept = f"?run={quote(run, safe='')}" if run else ""
-    return f"/features/{quote(dictionary, safe='')}/{quote(feature)}{kept}"
+    return f"/features/{quote(dictionary, safe='')}/{quote(feature)}{going_on(run)}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from annotations.errors import UnknownNameError
 from annotations.feature_examples import FLANK, STEPS
-from annotations.jaspar import Motif, find_matrix, load_motifs
+from annotations.jaspar import Motif, MotifCatalogue, find_matrix, load_motifs
 from annotations.run_motifs import catalogue_of
 from annotations.types import Strand
 from app import catalog
@@ -83,7 +83,9 @@ def add_atlas_parts(row: dict[str, Any], atlas: IndexedAtlas, base: str, index: 
     row["overlay"] = row["positions"] = None
     if best is None or best["logo"] is None:
         return
-    motif = find_matrix(load_motifs(known.taxon, known.release), best["matrix_id"])
+    motif = _matrix(load_motifs(known.taxon, known.release), best["matrix_id"])
+    if motif is None:
+        return
     own = own_motif(atlas, index, row["strand"])
     if own is not None:
         laid = lay_over(own, motif, best["offset"])
@@ -201,14 +203,17 @@ def _motif_of(
     if atlas is not None:
         catalogues.append(load_motifs(atlas.atlas.taxon, atlas.atlas.release))
     for match in matches[:1]:
-        for catalogue in catalogues:
-            if catalogue is None:
-                continue
-            try:
-                return find_matrix(catalogue, match["matrix_id"])
-            except UnknownNameError:  # one of the other catalogue
-                continue
+        found = (_matrix(each, match["matrix_id"]) for each in catalogues if each is not None)
+        return next((motif for motif in found if motif is not None), None)
     return None
+
+
+def _matrix(catalogue: MotifCatalogue, matrix_id: str) -> Motif | None:
+    """A matrix of a catalogue; None where it has none of this id."""
+    try:
+        return find_matrix(catalogue, matrix_id)
+    except UnknownNameError:  # of another catalogue, or of another release
+        return None
 
 
 def _positions(

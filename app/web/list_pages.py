@@ -76,7 +76,14 @@ class FeatureList(NamedTuple):
 @web.app_context_processor
 def _list_being_made() -> dict[str, Any]:
     """What templates ask: the list that an address carries, and links that change it."""
-    return {"carried_list": carried_list, "list_links": list_links}
+    return {"carried_list": carried_list, "list_links": list_links, "going_on": going_on}
+
+
+def going_on(run: str | None) -> str:
+    """The query of a link to another feature, which keeps the run and the list."""
+    kept = {"run": run, "list": request.args.get("list")}
+    rest = urlencode({name: value for name, value in kept.items() if value})
+    return f"?{rest}" if rest else ""
 
 
 def carried_list() -> FeatureList | None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from flask import Response, redirect, render_template, request
+from flask import Flask, Response, current_app, redirect, render_template, request
 from sqlalchemy import Engine
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -186,7 +186,9 @@ def run_events(run_id: str) -> Response:
         answer.headers["Retry-After"] = "3"
         return answer
     free = _once(_streams.release)
-    answer = Response(_events(engine, run_id, whose, free), content_type="text/event-stream")
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    lines = _events(app, engine, run_id, whose, free)
+    answer = Response(lines, content_type="text/event-stream")
     # a generator that is never begun is never closed either
     answer.call_on_close(free)
     answer.headers["Cache-Control"] = "no-store"
@@ -209,14 +211,18 @@ def _once(release: Callable[[], None]) -> Callable[[], None]:
     return call
 
 
-def _events(engine: Engine, run_id: str, whose: str, free: Callable[[], None]) -> Iterator[str]:
+def _events(
+    app: Flask, engine: Engine, run_id: str, whose: str, free: Callable[[], None]
+) -> Iterator[str]:
     """The lines of a stream; it is read after the request has ended."""
     try:
         yield f"retry: {COMES_BACK_MS}\n\n"
         deadline, said = time.monotonic() + STREAM_SECONDS, ""
         while True:
             try:
-                progress = _progress(engine, run_id, whose)
+                # not for longer than that: a generator may be ended in any thread
+                with app.app_context():
+                    progress = _progress(engine, run_id, whose)
             except UnknownNameError:  # deleted; the page is told so when it asks again
                 return
             body = json.dumps(progress)

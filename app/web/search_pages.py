@@ -38,6 +38,7 @@ from app.sequence_search import (
     MAX_CHARACTERS,
     TITLE,
     check_sequence,
+    example_text,
     lines_of,
     stretches_of,
 )
@@ -94,7 +95,7 @@ def search_page() -> str | tuple[str, int]:
     """The form, or how far a search is, or what it found."""
     run_id = request.args.get("run", "")[:64]
     if not run_id:
-        return _form({})
+        return _form({"sequence": example_text()} if request.args.get("example") == "1" else {})
     with reading(services().engine) as session:
         run = runs.get_run(session, run_id, owner())
         view = run_view(session, run)

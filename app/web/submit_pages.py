@@ -15,11 +15,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from annotations.errors import LimitError, OptionError, SaetrackError, UnknownNameError
+from annotations.genome_folder import find_genomes
 from annotations.jaspar import RELEASES, TAXA
 from annotations.sequences import example_path
 from app import runs, submissions
 from app.api import Services, services
-from app.api.runs import read_options, run_view
+from app.api.runs import compared_alleles, part_of, read_options, run_view
 from app.api.service import VERSION
 from app.api.uploads import FORM_OVERHEAD, received_files
 from app.atlases import about, atlas_folders
@@ -49,8 +50,21 @@ MAX_PASTED: Final = 20_000_000
 EXAMPLE_TAXON: Final = "fungi"
 """Motifs that the example looks for: those of the bundled model's atlas."""
 
-FILES: Final = ("genes", "motifs_file")
-TEXTS: Final = ("sequence", "dictionary", "taxon", "strands", "release", "held_out", "title")
+FILES: Final = ("genes", "motifs_file", "variants", "regions")
+TEXTS: Final = (
+    "sequence",
+    "dictionary",
+    "taxon",
+    "strands",
+    "release",
+    "held_out",
+    "title",
+    "alleles",
+    "genome",
+    "region",
+    "gene",
+    "flank",
+)
 
 web = Blueprint(
     "web",
@@ -79,14 +93,14 @@ PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
         {"run", "dictionary", "max_q", "sort", "evidence", "group_by", "page", "list"}
     ),
     "features_page": frozenset({"dictionary", "feature"}),
-    "random_feature": frozenset({"run"}),
+    "random_feature": frozenset({"run", "list"}),
     "feature_page": frozenset({"run", "list"}),
     "compare_page": frozenset({"features", "region", "scale", "over", "add"}),
     "shared_compare_page": frozenset({"features", "region", "scale", "over", "add"}),
     "shared_comparison": frozenset({"features", "region", "over"}),
     "lists_page": frozenset({"dictionary", "features", "name", "notes", "run", "add"}),
     "search_page": frozenset(
-        {"run", "feature", "strand", "start", "end", "share", "density", "sort", "page"}
+        {"run", "feature", "strand", "start", "end", "share", "density", "sort", "page", "example"}
     ),
 }
 """Parameters of the pages, by the name of the view; a page not named here has none."""
@@ -168,14 +182,19 @@ def _create(here: Services, given: dict[str, str]) -> submissions.CreatedRun:
             asked |= {"taxon": EXAMPLE_TAXON, "title": "Example: AC007323.5"}
         shown, options, held_out = read_options({}, asked, cards)
         chosen = {name: _chosen(name) for name in ("file", *FILES)}
-        with _sequences(chosen["file"], fields.get("sequence", ""), is_example) as source:
-            genes, motifs = (None if is_example else chosen[name] for name in FILES)
+        has_genome = not is_example and "genome" in shown
+        with _sequences(
+            chosen["file"], fields.get("sequence", ""), is_example, has_genome
+        ) as source:
+            genes, motifs, variants, regions = (
+                None if is_example else chosen[name] for name in FILES
+            )
             return submissions.create_run(
                 here.engine,
                 here.storage,
                 cards,
                 sequences=source[0],
-                filename=source[1],
+                filename=source[1] if regions is None else regions[1],
                 genes=None if genes is None else genes[0],
                 genes_filename=None if genes is None else genes[1],
                 motifs=None if motifs is None else motifs[0],
@@ -185,6 +204,12 @@ def _create(here: Services, given: dict[str, str]) -> submissions.CreatedRun:
                 options=options,
                 owner=owner(),
                 settings=here.settings,
+                compare=compared_alleles(shown, None if variants is None else variants[0]),
+                part=part_of(
+                    shown,
+                    None if regions is None else regions[0],
+                    variants=variants is not None,
+                ),
             )
 
 
@@ -198,9 +223,9 @@ def _chosen(name: str) -> tuple[BinaryIO, str] | None:
 
 @contextmanager
 def _sequences(
-    file: tuple[BinaryIO, str] | None, text: str, is_example: bool
-) -> Iterator[tuple[BinaryIO, str | None]]:
-    """Where the sequences come from, and what that is called."""
+    file: tuple[BinaryIO, str] | None, text: str, is_example: bool, has_genome: bool
+) -> Iterator[tuple[BinaryIO | None, str | None]]:
+    """Where the sequences come from, and what that is called; nothing where a genome is named."""
     if is_example:
         path = example_path()
         with path.open("rb") as example:
@@ -211,6 +236,9 @@ def _sequences(
         raise OptionError("there is pasted text and a file; leave one of them out")
     if file is not None:
         yield file
+        return
+    if not pasted and has_genome:
+        yield None, None
         return
     if not pasted:
         raise OptionError("there is no sequence; paste one, choose a file, or run the example")
@@ -250,13 +278,16 @@ def _submit_page(given: Mapping[str, str], *, problem: str | None = None) -> str
             "sequence": given.get("sequence", ""),
             "title": given.get("title", ""),
             "held_out": given.get("held_out", ""),
+            "alleles": given.get("alleles", ""),
+            **{name: given.get(name, "") for name in ("genome", "region", "gene", "flank")},
             "strands": given.get("strands", "both"),
             "release": given.get("release", RELEASES[0]),
             "dictionary": first,
             "taxon": given.get("taxon", _atlas_taxon(here, first)),
-            "advanced": any(given.get(name) for name in ("title", "held_out")),
+            "advanced": any(given.get(name) for name in ("title", "held_out", "alleles")),
         },
         dictionaries=dictionaries,
+        genomes=find_genomes(settings.genomes_dir),
         taxa=TAXA,
         releases=RELEASES,
         limits={

@@ -46,6 +46,25 @@ def addresses(app: Flask) -> list[tuple[str, str]]:
     )
 
 
+VALUES = {"features": "1%2B", "region": "chrA:1-5"}
+"""Of query parameters that a route must have."""
+
+
+def with_required(address: str, method: str, client: FlaskClient) -> str:
+    """An address with the query parameters that its route must have."""
+    paths = client.get("/openapi.json").get_json()["paths"]
+    for path, operations in paths.items():
+        plain = path.replace("{run_id}", "none").replace("{feature}", "0").replace("{tf}", "X")
+        if plain == address and method.lower() in operations:
+            needed = [
+                each["name"]
+                for each in operations[method.lower()].get("parameters", [])
+                if each["in"] == "query" and each.get("required")
+            ]
+            return address + "?" * bool(needed) + "&".join(f"{n}={VALUES[n]}" for n in needed)
+    return address
+
+
 def test_unknown_parameters_are_refused_everywhere(app: Flask, client: FlaskClient) -> None:
     found = addresses(app)
     assert len(found) > 20
@@ -62,7 +81,8 @@ def test_doubled_parameters_are_refused_everywhere(app: Flask, client: FlaskClie
 def test_an_unknown_run_is_404_everywhere(app: Flask, client: FlaskClient) -> None:
     for method, address in addresses(app):
         if "/none" in address:
-            check(client.open(address, method=method), 404, "unknown-name")
+            whole = with_required(address, method, client)
+            check(client.open(whole, method=method, follow_redirects=True), 404, "unknown-name")
 
 
 def test_a_wrong_method_is_405_everywhere_and_tells_the_right_ones(
@@ -77,7 +97,7 @@ def test_a_wrong_method_is_405_everywhere_and_tells_the_right_ones(
 def test_results_of_an_unfinished_run_are_409_everywhere(app: Flask, client: FlaskClient) -> None:
     run_id = client.post("/v1/runs", data=FASTA, content_type="text/plain").get_json()["id"]
     asked = [
-        address.replace("none", run_id)
+        with_required(address, method, client).replace("none", run_id)
         for method, address in addresses(app)
         if method == "GET"
         and address.startswith("/v1/")  # a page shows how far the run is

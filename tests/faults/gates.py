@@ -42,8 +42,9 @@ class Gates:
     def arm(self, moment: str, action: str = "wait", times: int = 1) -> None:
         """Have the next workers that come to a moment do something."""
         self.clear()
-        for number in range(times):
-            (self.folder / f"{moment}.{number}.armed").write_text(action)
+        for _ in range(times):
+            # a number that no gate had before: one that was opened for the dead stays open
+            (self.folder / f"{moment}.{time.monotonic_ns()}.armed").write_text(action)
 
     def clear(self) -> None:
         """Open every gate and forget what was armed."""

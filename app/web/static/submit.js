@@ -230,18 +230,21 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   failed.hidden = true;
   const source = given();
-  if (!source) { say("There is no sequence; paste one, choose a file, or run the example.", true); text.focus(); return; }
+  const genome = form.elements.genome ? form.elements.genome.value : "";
+  if (genome && source) { say("There is a genome and a sequence; leave one of them out.", true); form.elements.genome.focus(); return; }
+  if (!source && !genome) { say("There is no sequence; paste one, choose a file, or run the example.", true); text.focus(); return; }
   if (file.files.length && text.value.trim()) { say("There is pasted text and a file; leave one of them out.", true); text.focus(); return; }
   if (!(await check())) { (file.files.length ? file : text).focus(); return; }
   const body = new FormData();
-  if (source.name === PASTED && !file.files.length) body.append("file", source, "");
+  if (genome) body.append("genome", genome);
+  else if (source.name === PASTED && !file.files.length) body.append("file", source, "");
   else body.append("file", source);
-  for (const name of ["genes", "motifs_file"]) {
-    const chosen = form.elements[name].files;
+  for (const name of ["genes", "motifs_file", "variants", "regions"]) {
+    const chosen = form.elements[name] ? form.elements[name].files : [];
     if (chosen.length) body.append(name, chosen[0]);
   }
-  for (const name of ["dictionary", "taxon", "strands", "release", "held_out", "title"]) {
-    const value = form.elements[name].value.trim();
+  for (const name of ["dictionary", "taxon", "strands", "release", "held_out", "title", "alleles", "region", "gene", "flank"]) {
+    const value = form.elements[name] ? form.elements[name].value.trim() : "";
     if (value) body.append(name, value);
   }
   send(body);

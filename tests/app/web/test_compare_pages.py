@@ -214,6 +214,9 @@ def test_lists_grow_and_shrink_by_links(known: Settings, client: FlaskClient) ->
     # the list goes with the links to its features
     (own,) = links(text, "1-")
     assert "Take 1- off" in page(client, own)
+    # and with those from feature to feature
+    before = page(client, links(page(client, own), "Previous")[0])
+    assert "Mine, 2 feature rows:" in words(before)
     (less,) = links(text, "Remove feature 2+")
     assert [row[0] for row in rows(page(client, less), "Features of the list")] == ["1-"]
     added = client.get(f"{more}&add=3,2%2B")
@@ -383,7 +386,10 @@ def test_a_wrong_search_is_shown_again(client: FlaskClient) -> None:
         assert said.lower() in text.lower()
     wrong = client.post("/search", data={"sequence": "ACGT", "dictionary": "no"}, headers=HTML)
     assert wrong.status_code == 400
-    page(client, "/search")
+    assert links(page(client, "/search"), "Fill in") == []  # no dictionary has weights
+    example = re.search(r"<textarea[^>]*>(>[^<]+)<", unescape(page(client, "/search?example=1")))
+    assert example is not None
+    assert len(check_sequence(example[1]).split(b"\n")[1]) == 1500
     page(client, "/search?run=none", 404)
 
 
