@@ -165,6 +165,19 @@ def whole_features(groups: Iterable[pa.Table]) -> Iterator[Activations]:
         yield concatenate(waiting)
 
 
+class _Layout(NamedTuple):
+    """What each record is, by its index; records beyond the arrays belong to no pair."""
+
+    pair: Ints
+    """Index of the pair; -1 for none."""
+    side: Ints
+    """1 for an alternative."""
+    first: Ints
+    """On "+", the first base that can differ."""
+    past: Ints
+    """On "-", one past the last base that can differ."""
+
+
 def _effects(active: Activations, alleles: Alleles, layout: _Layout) -> pa.Table:
     """The effects on some features, all of whose active bases are given; without ranks."""
     active = _differing(active, layout)
@@ -213,19 +226,6 @@ def _effects(active: Activations, alleles: Alleles, layout: _Layout) -> pa.Table
     ]
     arrays.append(pa.nulls(len(changed), pa.int32()))
     return pa.Table.from_arrays(arrays, schema=EFFECTS_SCHEMA)
-
-
-class _Layout(NamedTuple):
-    """What each record is, by its index; records beyond the arrays belong to no pair."""
-
-    pair: Ints
-    """Index of the pair; -1 for none."""
-    side: Ints
-    """1 for an alternative."""
-    first: Ints
-    """On "+", the first base that can differ."""
-    past: Ints
-    """On "-", one past the last base that can differ."""
 
 
 def _layout(alleles: Alleles) -> _Layout:

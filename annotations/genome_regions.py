@@ -30,6 +30,7 @@ from annotations.errors import (
 )
 from annotations.peaks import RADIUS
 from annotations.tables import column
+from annotations.transcripts import MIN_INTRON
 from annotations.types import Span
 
 MAX_REGIONS: Final = 100_000
@@ -378,9 +379,16 @@ def _rows_of_gene(genes: pa.Table, name: str) -> pa.Table:
 
 
 def _places(rows: pa.Table, name: str) -> list[Region]:
-    """Where rows lie, those that overlap or touch on one contig as one place."""
+    """Where rows lie; those on one contig with less than an intron between them are one place."""
     spans = zip(*(column(rows, each).tolist() for each in ("contig", "start", "end")), strict=True)
-    return [Region(*span, name) for span in _union(Span(*each) for each in spans)]
+    places: list[Region] = []
+    for contig, start, end in sorted(spans):
+        last = places[-1] if places else None
+        if last is not None and last.contig == contig and start < last.end + MIN_INTRON:
+            places[-1] = last._replace(end=max(end, last.end))
+        else:
+            places.append(Region(contig, start, end, name))
+    return places
 
 
 def near_spans(genes: pa.Table, spans: Sequence[Span]) -> pa.Table:

@@ -106,6 +106,13 @@ class Settings:
     max_queued_bases: int = 10_000_000_000
     """Bases of an owner's runs that may be on their way at once; 0 is no limit."""
 
+    max_stored_bytes: int = 0
+    """Bytes of stored files of an owner's runs from which on no more are accepted; 0 is no
+    limit."""
+
+    keep_days: int = 0
+    """Days after which a run that has ended is deleted with its results; 0 keeps it for ever."""
+
     max_upload_bytes: int = 200_000_000
     """Most bytes of one upload, as sent; a gzip file may hold more bases than bytes."""
 
@@ -157,6 +164,10 @@ class Settings:
     device: str = "auto"
     """Device of a worker: `auto`, `cpu`, `cuda` or `cuda:N`."""
 
+    worker_niceness: int = 5
+    """How far a worker gives way to other programs of its machine, the web process among them:
+    0 not at all, 19 as far as can be."""
+
     bundled_models: Path = field(default=BUNDLED_MODELS, repr=False)
     """Where the bundled models are."""
 
@@ -199,6 +210,9 @@ class Settings:
             ("submissions_per_hour", 0, None),
             ("max_queued_runs", 0, None),
             ("max_queued_bases", 0, None),
+            ("max_stored_bytes", 0, None),
+            ("keep_days", 0, 36_500),
+            ("worker_niceness", 0, 19),
         ):
             value = getattr(self, name)
             # written so that NaN, which compares false with everything, is refused

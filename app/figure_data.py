@@ -237,7 +237,9 @@ def _motif_lines(result: Result, span: Span, text: str) -> list[figures.Motif]:
             "smaller region"
         )
     if result.sequences is None:
-        raise OptionError("the sequences of this run are not stored here: leave motifs out")
+        raise OptionError(
+            "motifs need the sequences, which are not here: give them too, or leave motifs out"
+        )
     lines = []
     chosen = {motif.matrix_id: motif for motif in (one_motif(result, name) for name in names)}
     for motif in chosen.values():

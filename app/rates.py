@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from annotations.errors import QuotaError
 from app.config import Settings
 from app.models import ACTIVE_STATES, Computation, Run
+from app.retention import stored_bytes
 
 WRONG_TOKENS_PER_MINUTE: Final = 30
 """Unknown tokens from one address, after which it has to wait."""
@@ -85,25 +86,39 @@ def _limit(kind: type[RateLimitItem], amount: int) -> RateLimitItem | None:
     return kind(amount) if amount else None
 
 
-def check_quota(session: Session, settings: Settings, owner: str, bases: int) -> None:
-    """Refuse a submission of an owner for whom too much waits already.
+def check_quota(
+    session: Session, settings: Settings, owner: str, bases: int, new_bytes: int
+) -> None:
+    """Refuse a submission of an owner for whom too much waits or is stored already.
 
     Parameters
     ----------
     session : Session
         Reading is enough.
     settings : Settings
-        `max_queued_runs` and `max_queued_bases`; 0 is no limit.
+        `max_queued_runs`, `max_queued_bases` and `max_stored_bytes`; 0 is no limit.
     owner : str
         Who submits.
     bases : int
         Of the submission.
+    new_bytes : int
+        Of the files of the submission; those of its results are not known yet.
 
     Raises
     ------
     QuotaError
-        If the owner's runs that are not at their end, with this one, are too many or too long.
+        If the owner's runs that are not at their end, with this one, are too many or too long,
+        or the stored files of all of them are too large.
     """
+    if settings.max_stored_bytes:
+        stored = stored_bytes(session, owner)
+        if stored + new_bytes > settings.max_stored_bytes:
+            raise QuotaError(
+                f"your runs have {stored:,} bytes of stored files; with the {new_bytes:,} of this "
+                f"submission they would be more than the {settings.max_stored_bytes:,} that may "
+                "be; delete runs that you no longer need (DELETE /v1/runs/{id})",
+                seconds=RETRY_SECONDS,
+            )
     if not (settings.max_queued_runs or settings.max_queued_bases):
         return
     runs, waiting = session.execute(

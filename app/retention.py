@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Engine, case, select
 from sqlalchemy.orm import Session
 
 from annotations.errors import UnknownNameError

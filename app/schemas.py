@@ -409,6 +409,9 @@ class RunView(BaseModel):
     created_at: str = Field(description="UTC, ISO 8601.")
     started_at: str | None
     finished_at: str | None
+    expires_at: str | None = Field(
+        description="When it will be deleted; null where runs are kept for ever, and until it ends."
+    )
     dictionary: str
     options: dict[str, Any]
     regions: dict[str, Any] | None = Field(

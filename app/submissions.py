@@ -181,7 +181,8 @@ def create_run(
     try:
         inputs = _store_inputs(storage, f"{prefix}/input", content, own_motifs, settings)
         with transaction(engine) as session:
-            check_quota(session, settings, owner, content.bases)
+            new_bytes = sum(file.bytes for file in inputs.values())
+            check_quota(session, settings, owner, content.bases, new_bytes)
             _insert(
                 session,
                 Computation(

@@ -1,4 +1,4 @@
-"""The dispatcher: every second, messages for the work that is due.
+"""The dispatcher: every second, messages for the work that is due; now and then, old runs leave.
 
 Every `saetrack serve` has one; a row in the database says whose turn it is. When that one dies,
 another takes over within `LEASE_SECONDS`.
@@ -13,11 +13,14 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from annotations.errors import StorageError
 from app.analysis_leases import due_analyses, fail_exhausted_analyses
 from app.broker import publish, publish_analysis
 from app.config import Settings
 from app.database import transaction
 from app.dispatch import due, fail_exhausted, leave_job, live_workers, take_job
+from app.retention import delete_expired
+from app.storage import open_storage
 
 DISPATCH = "dispatch"
 """Name of the job in the database."""
@@ -25,13 +28,19 @@ DISPATCH = "dispatch"
 DISPATCH_SECONDS = 1.0
 """How often shards that are due get a message."""
 
+EXPIRY_SECONDS = 60.0
+"""How often it is looked for runs whose time is over."""
+
+EXPIRY_RUNS = 5
+"""Runs deleted at once: messages must not wait long for that."""
+
 LEASE_SECONDS = 5.0
 """How long a dispatcher that has died keeps others from its job."""
 
 
 @dataclass
 class Dispatcher:
-    """Sends messages for work that is due, and fails what was tried too often."""
+    """Sends messages for work that is due, fails what was tried too often, deletes what is old."""
 
     settings: Settings
     engine: Engine
@@ -40,6 +49,8 @@ class Dispatcher:
     owner: str
     """A name that no other process has: only one dispatches at a time."""
     next_at: float = 0.0
+    expiry_at: float = 0.0
+    """When to look for runs whose time is over (monotonic)."""
     broken: bool = field(default=False)
     """Whether the last round failed; said once, not every second."""
 
@@ -72,7 +83,19 @@ class Dispatcher:
             publish(self.producer, item.shard_id, queue=item.queue)
         for question in asked:
             publish_analysis(self.producer, question.analysis_id, queue=question.queue)
+        self.expire()
         return len(ready) + len(asked)
+
+    def expire(self) -> None:
+        """Delete some of the runs whose time is over, if it is time to look for them."""
+        if not self.settings.keep_days or time.monotonic() < self.expiry_at:
+            return
+        self.expiry_at = time.monotonic() + EXPIRY_SECONDS
+        try:
+            storage = open_storage(self.settings, patience=LEASE_SECONDS)
+            delete_expired(self.engine, storage, self.settings, limit=EXPIRY_RUNS)
+        except (StorageError, OSError) as error:
+            self.say(f"cannot delete files of a run whose time is over: {type(error).__name__}")
 
     def leave(self) -> None:
         """Let another process dispatch at once."""

@@ -3,9 +3,9 @@
 from flask import Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.api.reach import Reach, by_token, own_run
 from app.api.sending import send_data
-from app.api.shared import by_token, with_cors
-from app.api.tracks import Reach, own_run
+from app.api.shared import with_cors
 from app.feature_rows import chosen_rows, parse_rows
 from app.figure_data import parse_region, region_data
 from app.figure_schemas import FigurePngQuery, FigureQuery

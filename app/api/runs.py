@@ -24,6 +24,7 @@ from app.database import reading, transaction
 from app.estimates import estimate
 from app.models import TERMINAL_STATES, Computation, Run
 from app.openapi import RawModel, blueprint, responses
+from app.retention import expires_at
 from app.schemas import ContigList, NoQuery, PageQuery, RunList, RunPath, RunView, SubmitQuery
 
 RETRY_SECONDS = 2
@@ -376,6 +377,7 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         "created_at": iso_time(run.created_at),
         "started_at": iso_time(computation.started_at),
         "finished_at": iso_time(run.canceled_at or computation.finished_at),
+        "expires_at": iso_time(expires_at(run, services().settings)),
         "dictionary": computation.dictionary_id,
         "options": {k: v for k, v in run.options.items() if k != "regions"}
         | {"held_out": held_out},

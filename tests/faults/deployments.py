@@ -347,8 +347,9 @@ class ScaledOut(Deployment):
         self.ask("/healthz")
         self.wait_until(lambda: self.workers[0].child("--name=") is not None, 30, "a worker")
 
-    def add_worker(self) -> None:
-        self.workers.append(Process(self, "worker", gated=True))
+    def add_worker(self, *words: str) -> None:
+        """One more worker, tended; with further words for its command line."""
+        self.workers.append(Process(self, "worker", *words, gated=True))
 
     def worker_pid(self) -> int:
         for worker in self.workers:

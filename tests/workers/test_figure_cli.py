@@ -1,6 +1,7 @@
 """`saetrack figure` over a result folder."""
 
 import io
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,22 +27,11 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def result(place):
-    import json
-
     folder = place / "out"
     write_results(folder, tested=True)
     found = contigs(read_sequences(io.BytesIO(FASTA)).records)
     rows = [contig._asdict() for contig in found]
-    pq.write_table(
-        pa.table(
-            {
-                "name": [row["name"] for row in rows],
-                "length": pa.array([row["length"] for row in rows], pa.int64()),
-                "refget": [row["digest"] for row in rows],
-            }
-        ),
-        folder / "contigs.parquet",
-    )
+    pq.write_table(pa.Table.from_pylist(rows), folder / "contigs.parquet")
     record = json.loads((folder / "provenance.json").read_text())
     record["dictionary"] = {"id": "toy-sae", "sha256": "2" * 64, "d_sae": 4}
     record["options"] = {"dictionary": "toy-sae", "taxon": "fungi"}
@@ -66,7 +56,8 @@ def test_a_figure_as_both_formats(place, result, capsys):
     assert again.read_bytes() == out.read_bytes()
     dots = place / "x.png"
     assert run(f"figure {result} --region chrA --width 254px --dpi 96 --out {dots}") == 0
-    assert Image.open(dots).size[0] == 254
+    with Image.open(dots) as image:
+        assert image.size[0] == 254
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ import pytest
 from celery.worker import state as celery_state
 from sqlalchemy import select
 
-from annotations.errors import OptionError
+from annotations.cards import find_cards
+from annotations.errors import OptionError, UnknownNameError
 from app.config import Settings
 from app.database import make_engine, reading, upgrade
 from app.models import Shard
-from tests.workers.factories import make_tiny_models
+from tests.workers.factories import DICTIONARY_ID, MODEL_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
-from workers.celery_app import run_worker, stopping
+from workers.celery_app import run_worker, served_dictionaries, stopping
 from workers.children import Child, backoff, stop_children
 from workers.serve import (
     address,
@@ -341,3 +342,11 @@ def test_a_killed_supervisor_takes_its_children_along_and_the_run_goes_on_later(
         assert view["state"] == "COMPLETE"
     finally:
         assert again.stop() == 0
+
+
+def test_a_worker_serves_all_models_or_those_it_is_told(tmp_path):
+    cards = find_cards([make_tiny_models(tmp_path / "models")])
+    assert [card.id for card in served_dictionaries(cards, [])] == [DICTIONARY_ID]
+    assert [card.id for card in served_dictionaries(cards, [MODEL_ID])] == [DICTIONARY_ID]
+    with pytest.raises(UnknownNameError, match=f"no model 'evo2'.*there are: {MODEL_ID}"):
+        served_dictionaries(cards, ["evo2"])

@@ -22,17 +22,19 @@ from app.leftovers import GRACE_SECONDS
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 def gc(data_dir: Path | None, older_than: float, dry_run: bool) -> int:
-    """Delete stored files that nothing points to; servers and workers may go on.
+    """Delete stored files that nothing points to, and runs whose time is over.
 
     A process that is killed between storing a file and saying so in the database leaves the
-    file behind. Nothing else ever does.
+    file behind. Nothing else ever does. Runs that ended SAETRACK_KEEP_DAYS ago are deleted here
+    all at once; the server deletes some each minute. Servers and workers may go on meanwhile.
 
     \b
     Example:
       saetrack gc --dry-run
     """
-    from app.database import check_schema, make_engine
+    from app.database import check_schema, make_engine, reading
     from app.leftovers import find_leftovers
+    from app.retention import delete_expired, expired_runs
     from app.storage import open_storage
     from workers.commands.places import settings_from_environment
 
@@ -41,13 +43,22 @@ def gc(data_dir: Path | None, older_than: float, dry_run: bool) -> int:
     try:
         check_schema(engine)
         storage = open_storage(settings)
+        if dry_run:
+            with reading(engine) as session:
+                runs = [run_id for run_id, _ in expired_runs(session, settings)]
+        else:
+            runs = delete_expired(engine, storage, settings)
         keys = find_leftovers(engine, storage, older_than=older_than * 3600)
         if not dry_run:
             storage.delete(keys)
     finally:
         engine.dispose()
+    for run_id in runs:
+        click.echo(f"run {run_id}")
     for key in keys:
         click.echo(key)
     what = "would be deleted" if dry_run else "deleted"
+    if settings.keep_days:
+        click.echo(f"{len(runs)} runs that ended {settings.keep_days} days ago {what}", err=True)
     click.echo(f"{len(keys)} files that nothing points to {what}", err=True)
     return 0

@@ -40,6 +40,7 @@ function mark() {
     button.setAttribute("role", "button");
     button.setAttribute("aria-pressed", String(on));
     button.textContent = on ? "Drawn" : "Draw";
+    button.setAttribute("aria-label", `${button.textContent}: feature ${button.dataset.feature}`);
     button.classList.toggle("main", on);
   }
 }

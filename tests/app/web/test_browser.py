@@ -197,6 +197,26 @@ def test_from_a_feature_to_a_factor_to_a_file(browser: Chromium, root: str, run:
     browser.wait_for("(document.querySelector('h1') || {textContent: ''}).textContent.length > 3")
 
 
+def test_what_is_seen_is_drawn_as_a_figure(browser: Chromium, root: str, run: str) -> None:
+    browser.goto(f"{root}{run}?locus=mine:1-3000&sort=density")
+    drawn(browser)
+    write(browser, "#locus", "mine:2,001-2,500")
+    browser.click("#jump button")
+    browser.wait_for(
+        "/region=mine%3A20\\d\\d-2[45]\\d\\d/.test(document.querySelector('a.figure').search)"
+    )
+    said = browser.evaluate(
+        "fetch(document.querySelector('a.figure').href).then(answer => answer.text())"
+    )
+    assert ">mine:2,0" in said
+    # the figure of a feature's strongest peak is a picture that the page's policy lets in
+    browser.goto(f"{root}{run}?features=&sort=max")
+    browser.click("#list tbody th a")
+    browser.wait_for("!!document.querySelector('img.figure')")
+    browser.evaluate("document.querySelector('img.figure').scrollIntoView()")
+    browser.wait_for("document.querySelector('img.figure').naturalWidth > 600")
+
+
 def test_cancel_stops_a_run(service: Service, browser: Chromium, root: str) -> None:
     bases = LETTERS[np.random.default_rng(8).integers(0, 4, 2_000_000)].tobytes()
     run_id = service.ask("/v1/runs", b">long\n" + bases + b"\n")["id"]
