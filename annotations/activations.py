@@ -55,6 +55,7 @@ __all__ = [
     "merge_stretches",
     "owned_mask",
     "read_feature",
+    "read_rows",
     "rewrite_stretches",
     "row_index",
     "select",
@@ -218,6 +219,41 @@ def read_feature(
     if contig is not None:
         table = table.filter(pc.equal(table.column("contig"), pa.scalar(contig, pa.uint32())))
     return table
+
+
+def read_rows(path: Path, rows: Sequence[int], contig: int | None = None) -> pa.Table:
+    """The stretches of some feature rows; the file's metadata is read once for all.
+
+    Parameters
+    ----------
+    path : Path
+        As in `read_feature`.
+    rows : sequence of int
+        Feature rows, ``2 * feature + (strand < 0)``, in any order.
+    contig : int, optional
+        Only this contig.
+
+    Returns
+    -------
+    table : Table of ACTIVATIONS_SCHEMA
+        Sorted by feature, strand (+ first), contig, start.
+
+    Raises
+    ------
+    StorageError
+        As `read_feature`.
+    """
+    metadata = _metadata(path)
+    ranges = _feature_ranges(metadata)
+    parts = [ACTIVATIONS_SCHEMA.empty_table()]
+    for feature in sorted({row // 2 for row in rows}):
+        table = _features_between(path, metadata, ranges, feature, feature + 1)
+        own = row_index(column(table, "feature"), column(table, "strand"))
+        kept = np.isin(own, np.array(list(rows), np.int64))
+        if contig is not None:
+            kept &= column(table, "contig") == contig
+        parts.append(table.filter(pa.array(kept)))
+    return pa.concat_tables(parts).cast(ACTIVATIONS_SCHEMA)
 
 
 def window_maxima(

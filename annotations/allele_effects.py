@@ -176,6 +176,8 @@ class _Layout(NamedTuple):
     """On "+", the first base that can differ."""
     past: Ints
     """On "-", one past the last base that can differ."""
+    length: Ints
+    """Bases of the record."""
 
 
 def _effects(active: Activations, alleles: Alleles, layout: _Layout) -> pa.Table:
@@ -230,12 +232,12 @@ def _effects(active: Activations, alleles: Alleles, layout: _Layout) -> pa.Table
 
 def _layout(alleles: Alleles) -> _Layout:
     records = 1 + max(max(pair.reference, pair.alternative) for pair in alleles.pairs)
-    layout = _Layout(*(np.full(records, fill, dtype=np.int64) for fill in (-1, 0, 0, 0)))
+    layout = _Layout(*(np.full(records, fill, dtype=np.int64) for fill in (-1, 0, 0, 0, 0)))
     for index, pair in enumerate(alleles.pairs):
         for side, record in enumerate((pair.reference, pair.alternative)):
-            first, past = 0, pair.map.alternative_length if side else pair.map.reference_length
-            if alleles.one_sided:
-                first, past = _bounds(pair, side)
+            length = pair.map.alternative_length if side else pair.map.reference_length
+            first, past = _bounds(pair, side) if alleles.one_sided else (0, length)
+            layout.length[record] = length
             layout.pair[record], layout.side[record] = index, side
             layout.first[record], layout.past[record] = first, past
     return layout
@@ -259,22 +261,29 @@ def _bounds(pair: AllelePair, side: int) -> tuple[int, int]:
 def _differing(active: Activations, layout: _Layout) -> Activations:
     """The active bases that stand at or behind a change, in the sense of their pass."""
     active = select(active, active.contig < len(layout.pair))
+    active = select(active, layout.pair[active.contig] >= 0)
+    outside = np.flatnonzero(active.position >= layout.length[active.contig])
+    if len(outside):
+        raise _outside(int(active.position[outside[0]]))
     behind = np.where(
         active.strand > 0,
         active.position >= layout.first[active.contig],
         active.position < layout.past[active.contig],
     )
-    return select(active, behind & (layout.pair[active.contig] >= 0))
+    return select(active, behind)
 
 
 def _in_reference(active: Activations, alleles: Alleles, side: Ints) -> Ints:
     """Places of active bases in the reference records."""
     place = active.position.copy()
-    moved = np.flatnonzero(side)
     # most variants replace single bases: their alternatives are not moved
-    shifted = {pair.alternative: pair for pair in alleles.pairs if len(pair.map.blocks) > 1}
-    if shifted:
-        moved = moved[np.isin(active.contig[moved], list(shifted))]
+    shifted = {
+        pair.alternative: pair
+        for pair in alleles.pairs
+        if pair.map.blocks != ((0, 0, pair.map.alternative_length),)
+    }
+    moved = np.flatnonzero((side > 0) & np.isin(active.contig, list(shifted)))
+    if len(moved):
         order = moved[np.argsort(active.contig[moved], kind="stable")]
         contigs, start = np.unique(active.contig[order], return_index=True)
         for contig, rows in zip(contigs.tolist(), np.split(order, start[1:]), strict=True):
@@ -285,11 +294,15 @@ def _in_reference(active: Activations, alleles: Alleles, side: Ints) -> Ints:
 def _lifted(positions: Ints, pair: AllelePair) -> Ints:
     """Places in the reference record, after a check that they lie in the alternative."""
     if len(positions) and int(positions.max()) >= pair.map.alternative_length:
-        raise CoordinateError(
-            f"an activation at base {int(positions.max())} lies outside its allele of "
-            f"{pair.map.alternative_length} bases"
-        )
+        raise _outside(int(positions.max()))
     return pair.map.to_reference(positions)
+
+
+def _outside(position: int) -> CoordinateError:
+    return CoordinateError(
+        f"an activation at base {position} lies outside its allele: the activations are not those "
+        "of these records"
+    )
 
 
 SUMMED: Final = (

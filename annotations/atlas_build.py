@@ -216,6 +216,10 @@ def contigs_of_result(provenance: Mapping[str, Any], reference: Reference) -> li
     FormatError
         If the result is of other sequences.
     """
+    if provenance.get("regions") is not None:
+        raise FormatError(
+            "the result is of regions of its sequences; an atlas is built of a run over all of them"
+        )
     found = contigs(reference.records)
     if [contig.digest for contig in found] != [
         each.get("refget") for each in provenance["contigs"]

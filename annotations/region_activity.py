@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-from annotations.activations import count_active_bases, read_feature, stretch_groups
+from annotations.activations import count_active_bases, read_rows, stretch_groups
 from annotations.active_bases import (
     Activations,
     SortedActivations,
@@ -103,13 +103,20 @@ def of_rows(path: Path, rows: Sequence[int], region: Span | None = None) -> Sort
     StorageError
         As `in_region`.
     """
-    contig = None if region is None else region.contig
-    tables = [
-        read_feature(path, row // 2, -1 if row % 2 else 1, contig) for row in sorted(set(rows))
-    ]
+    table = read_rows(path, rows, None if region is None else region.contig)
     if region is not None:
-        return _cut(_overlapping(tables, region), region)
-    return sort(from_stretches(_joined(tables)))
+        return _cut(_overlapping([table], region), region)
+    return sort(from_stretches(table))
+
+
+def within(active: SortedActivations, region: Span) -> SortedActivations:
+    """The active bases that lie in a region, in their order."""
+    inside = (
+        (active.contig == region.contig)
+        & (active.position >= region.start)
+        & (active.position < region.end)
+    )
+    return SortedActivations(*select(active, inside))
 
 
 def summarize(active: Activations, region: Span, rows: Sequence[int] | None = None) -> pa.Table:

@@ -129,8 +129,9 @@ class Settings:
     max_records: int = 100_000
     """Most records of one submission."""
 
-    lease_seconds: float = 60.0
-    """Time after which a shard whose worker gives no sign of life is given to another."""
+    lease_seconds: float = 30.0
+    """Time after which a shard whose worker gives no sign of life is given to another. The death of
+    a worker's process is noticed at once; this is for a machine that is lost."""
 
     republish_seconds: float = 20.0
     """Time after which a message that no worker has acted on is sent again."""

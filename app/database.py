@@ -280,6 +280,43 @@ def _unchecked_references(connection: Connection) -> Iterator[None]:
         )
 
 
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """A transaction that may change tables, while no other process does.
+
+    SQLite changes a column by making a new table and dropping the old one. With foreign keys on,
+    that would delete what points to its rows.
+
+    Raises
+    ------
+    StateError
+        If rows point to rows that are not there afterwards; then nothing is changed.
+    """
+    with _migration_lock(engine), engine.connect() as connection:
+        sqlite = engine.dialect.name == "sqlite"
+        if sqlite:
+            # a pragma of the connection, which a transaction does not take
+            _pragma(connection, "foreign_keys = OFF")
+        try:
+            with connection.begin():
+                yield connection
+                if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise StateError(
+                        "the database holds rows that point to rows that are not there; nothing "
+                        "was changed. Restore a backup"
+                    )
+        finally:
+            if sqlite:
+                _pragma(connection, "foreign_keys = ON")
+
+
+def _pragma(connection: Connection, words: str) -> None:
+    """Set a pragma outside of a transaction."""
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA {words}")
+    cursor.close()
+
+
 def check_schema(engine: Engine) -> None:
     """Make sure that the tables are those of this version.
 

@@ -38,6 +38,20 @@ class Due(NamedTuple):
     """Of the broker."""
 
 
+class WorkerStatus(NamedTuple):
+    """What a worker says of itself, since it started."""
+
+    shards: int = 0
+    """Shards it completed."""
+    failures: int = 0
+    """Attempts that failed."""
+    bases: int = 0
+    """Bases of the encode shards it completed."""
+    gpu_bytes: int | None = None
+    """GPU memory it holds; None on a CPU."""
+    gpu_total_bytes: int | None = None
+
+
 def release(session: Session, owner: str, *, stopped: bool = False) -> int:
     """End the leases of a worker that is known to be dead, so that its work goes on at once.
 
@@ -196,7 +210,12 @@ def describe_shard(shard: Shard) -> str:
 
 
 def heartbeat(
-    session: Session, worker_id: str, *, queues: Sequence[str], models: Sequence[str]
+    session: Session,
+    worker_id: str,
+    *,
+    queues: Sequence[str],
+    models: Sequence[str],
+    status: WorkerStatus | None = None,
 ) -> None:
     """Record that a worker is alive.
 
@@ -210,13 +229,20 @@ def heartbeat(
         The model queues it reads.
     models : sequence of str
         Ids of the dictionaries it can run.
+    status : WorkerStatus, optional
+        What a monitor is told of it.
     """
-    values = {"queues": list(queues), "seen_at": now(), "models": list(models)}
+    said = None if status is None else status._asdict()
+    values = {"queues": list(queues), "seen_at": now(), "models": list(models), "status": said}
     if not changed(session, update(Worker).where(Worker.id == worker_id).values(values)):
         seen_at = session.scalar(select(now()))
         session.add(
             Worker(
-                id=worker_id, queues=list(queues), seen_at=float(seen_at or 0), models=list(models)
+                id=worker_id,
+                queues=list(queues),
+                seen_at=float(seen_at or 0),
+                models=list(models),
+                status=said,
             )
         )
         session.flush()

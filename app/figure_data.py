@@ -139,7 +139,7 @@ def region_data(
         contig=name,
         start=start,
         end=end,
-        signals=[_signal(result, span, row) for row in rows],
+        signals=_signals(result, span, rows),
         genes=None if result.genes is None else _genes(result, span),
         motifs=[] if not motifs else _motif_lines(result, span, motifs),
         bases=_bases(result, span) if short and result.sequences is not None else None,
@@ -261,31 +261,51 @@ def _bases(result: Result, span: Span) -> str:
     return found.decode("ascii").upper()
 
 
-def _signal(result: Result, span: Span, row: FeatureRow) -> Signal:
-    sign = None if row.one_strand is None else STRAND_SIGNS[row.one_strand]
-    own = pc.field("feature") == row.feature
-    if sign is not None:
-        own &= pc.field("strand") == sign
-    known = result.table("features", filters=own, columns=list(_KNOWN)).to_pylist()
-    evidence = {each["strand"]: _evidence(each) for each in known}
-    labels = dict.fromkeys(each["label"] for each in known if each["label"])
-    read = result.options.strands == "both" or row.one_strand != "-"
+def _signals(result: Result, span: Span, rows: Sequence[FeatureRow]) -> list[Signal]:
+    """Panels of some rows; each table is read once for all of them."""
+    if not rows:
+        return []
+    own = pc.field("feature").isin(sorted({row.feature for row in rows}))
     here = (
         (pc.field("contig") == span.contig)
         & (pc.field("position") >= span.start)
         & (pc.field("position") < span.end)
     )
-    peaks = result.table("peaks", filters=own & here, columns=["position", "strand"])
+    columns = ["feature", "strand", "position"]
+    known = result.table("features", filters=own, columns=list(_KNOWN)).to_pylist()
+    peaks = result.table("peaks", filters=own & here, columns=columns)
+    placed = peaks.sort_by("position").to_pylist()
+    return [_signal(result, span, row, known, placed) for row in rows]
+
+
+def _signal(
+    result: Result,
+    span: Span,
+    row: FeatureRow,
+    known: Sequence[Mapping[str, Any]],
+    peaks: Sequence[Mapping[str, Any]],
+) -> Signal:
+    sign = None if row.one_strand is None else STRAND_SIGNS[row.one_strand]
+    own = [each for each in known if _is_of(each, row.feature, sign)]
+    evidence = {each["strand"]: _evidence(each) for each in own}
+    labels = dict.fromkeys(each["label"] for each in own if each["label"])
+    read = result.options.strands == "both" or row.one_strand != "-"
     return Signal(
         name=row.text,
         label="; ".join(labels),
         runs=_runs(result, span, row.feature, sign),
         peaks=[
             Peak(peak["position"], evidence.get(peak["strand"], UNKNOWN))
-            for peak in peaks.sort_by("position").to_pylist()
+            for peak in peaks
+            if _is_of(peak, row.feature, sign)
         ],
         note="" if read else "not computed: the run read the forward strand only",
     )
+
+
+def _is_of(row: Mapping[str, Any], feature: int, sign: int | None) -> bool:
+    """Whether a row of a table is one of a feature, on a strand or on either."""
+    return row["feature"] == feature and sign in {None, row["strand"]}
 
 
 def _evidence(row: Mapping[str, Any]) -> str:

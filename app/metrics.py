@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, case, func, select
 
@@ -22,6 +22,16 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Borders of the histogram of requests."""
+
+
+OF_WORKERS: Final = (
+    ("bases", "Bases whose activations it computed since it started.", CounterMetricFamily),
+    ("shards", "Shards it completed since it started.", CounterMetricFamily),
+    ("failures", "Attempts at shards that failed since it started.", CounterMetricFamily),
+    ("gpu_bytes", "GPU memory it holds; workers on a CPU have none.", GaugeMetricFamily),
+    ("gpu_total_bytes", "GPU memory that there is.", GaugeMetricFamily),
+)
+"""What workers say of themselves: the rate of `bases` is bases per second."""
 
 
 class Metrics:
@@ -131,6 +141,13 @@ class WorkCollector(Collector):
         yield GaugeMetricFamily(
             "saetrack_workers", "Workers that have reported lately.", value=len(workers)
         )
+        for field, said, kind in OF_WORKERS:
+            family = kind(f"saetrack_worker_{field}", said, labels=["worker"])
+            for worker in workers:
+                value = (worker.status or {}).get(field)
+                if value is not None:
+                    family.add_metric([worker.id], value)
+            yield family
 
 
 def _gauge(

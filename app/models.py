@@ -270,6 +270,8 @@ class Worker(Base):
     seen_at: Mapped[float]
     models: Mapped[list[Any]]
     """Ids of the dictionaries it can run."""
+    status: Mapped[dict[str, Any] | None]
+    """What it last said of itself: `app.dispatch.WorkerStatus`."""
 
 
 class SoleJob(Base):

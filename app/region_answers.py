@@ -27,6 +27,7 @@ from annotations.region_activity import (
     of_rows,
     summarize,
     values_by_base,
+    within,
 )
 from annotations.types import Span
 from app import catalog
@@ -241,20 +242,20 @@ def comparison(
     comparison : Comparison
     """
     path = result.files["activations.parquet"]
-    everywhere = of_rows(path, rows) if over == "run" else None
-    active = of_rows(path, rows, region)
     # a peak at the region's edge must not be one that a larger base beyond it hides
-    peaks = of_rows(path, rows, _wider(region, result.lengths[region.contig]))
+    wide = None if over == "run" else _wider(region, result.lengths[region.contig])
+    read = of_rows(path, rows, wide)
+    active = within(read, region)
     bases = region.length
-    if everywhere is not None:
+    if over == "run":
         bases = max(_scanned_bases(result), 1)
     return Comparison(
         region=region,
         rows=list(rows),
         active=active,
         table=_with_known(result, summarize(active, region, rows)),
-        peaks=_top_peaks(peaks, region, rows),
-        correlation=correlations(active if everywhere is None else everywhere, rows, bases),
+        peaks=_top_peaks(read, region, rows),
+        correlation=correlations(read if over == "run" else active, rows, bases),
         over=over,
     )
 
@@ -296,8 +297,8 @@ def _top_peaks(
 ) -> list[list[tuple[int, float]]]:
     """The highest local maxima of each row in a region."""
     own = row_index(active.feature, active.strand)
-    inside = (active.position >= region.start) & (active.position < region.end)
-    is_peak = local_maxima(active) & inside
+    inside = (active.contig == region.contig) & (active.position >= region.start)
+    is_peak = local_maxima(active) & inside & (active.position < region.end)
     found = []
     for row in rows:
         mine = np.flatnonzero(is_peak & (own == row))

@@ -34,7 +34,7 @@ from app.concept_answers import ranking_note
 from app.database import transaction
 from app.selection import json_rows
 from app.storage import StoredFile
-from workers.causal import CausalResult, causal_test
+from workers.causal import causal_test, placed
 from workers.merge import Sequences, read_codes
 from workers.pipeline import Canceled
 from workers.tasks import Lease, ShardRunner
@@ -190,21 +190,6 @@ class AnalysisRunner:
                 settings=self._settings,
                 state=answer.state,
             )
-
-
-def placed(result: CausalResult, excerpt: Excerpt) -> CausalResult:
-    """The result with its sites in coordinates of the contigs."""
-    spans = excerpt.spans
-    return result._replace(
-        sites=[
-            {
-                **site,
-                "contig": spans[site["contig"]].contig,
-                "position": site["position"] + spans[site["contig"]].start,
-            }
-            for site in result.sites
-        ],
-    )
 
 
 def motif_from_json(values: Mapping[str, Any]) -> Motif:

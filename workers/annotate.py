@@ -261,7 +261,10 @@ def annotate_file(
                 spans=None if spans is None else tuple(spans),
             )
             rows = list(dict.fromkeys([*named, *(changed or rows)]))
-            write_folder(result, result_folder, rows, title=request.sequences.name)
+            title = request.sequences.name
+            if part is not None and part.record["text"]:
+                title = f"{title} {part.record['text']}"[:100]
+            write_folder(result, result_folder, rows, title=title)
         files = _move_into(result_folder, request.out)
     seconds |= {
         "merge": round(merged_at - encoded_at, 3),
@@ -371,6 +374,8 @@ def read_both(
         regions=bool(request.exclude) or request.part is not None,
     )
     if request.compare.variants is None:
+        if request.part is not None:
+            raise OptionError("--alleles names two records of a sequence file; leave regions out")
         inputs = read_inputs(request, genomes)
         found = compared(request.compare, inputs.records, card, cards.model(card.model_id))
         return inputs, found.alleles

@@ -1,6 +1,7 @@
 """Questions to a result folder or to an atlas; the service answers them alike."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,11 +11,13 @@ from annotations.alleles import ALLELES_FILE
 from annotations.cards import Cards, find_cards
 from annotations.concept_tracks import read_intervals
 from annotations.errors import OptionError, StorageError, UnknownNameError
+from annotations.excerpts import Excerpt
 from annotations.interval_ranking import rank_features_for_intervals
 from annotations.options import RunOptions
 from annotations.provenance import read_provenance
 from annotations.run_motifs import STORED, read_motif_file
 from annotations.sequences import contigs, encode_bases, read_sequences
+from annotations.types import Span
 from app.answers import Source
 from app.atlases import find_atlas, open_atlas
 from app.catalog import Result
@@ -110,7 +113,19 @@ def open_result(folder: Path, cards: Cards | None = None) -> Result:
         dictionary_sha256=str(made_with["sha256"]),
         motifs=_own_motifs(folder, record),
         alleles=alleles if alleles.is_file() else None,
+        spans=read_spans(record),
     )
+
+
+def read_spans(record: Mapping[str, Any]) -> tuple[Span, ...] | None:
+    """What a result read of its contigs, from its provenance; None where that is all of them."""
+    regions = record.get("regions")
+    return None if regions is None else tuple(Span(*span) for span in regions["spans"])
+
+
+def excerpt_of(spans: Sequence[Span] | None, lengths: Sequence[int]) -> Excerpt:
+    """The spans of a result, or all of its contigs."""
+    return Excerpt.whole(lengths) if spans is None else Excerpt(tuple(spans), tuple(lengths))
 
 
 def _own_motifs(folder: Path, record: Mapping[str, Any]) -> Path | None:
@@ -168,11 +183,18 @@ def rank_for_bed(
             raise OptionError(f"{sequences} holds other sequences than those {folder} was made of")
         codes = [encode_bases(record.sequence) for record in records]
     record = read_provenance(result_file(folder, "provenance.json"))
-    return rank_features_for_intervals(
-        result_file(folder, "activations.parquet"),
-        read_intervals(bed, found),
-        None if background is None else read_intervals(background, found),
-        [contig.length for contig in found],
-        int(cast(Mapping[str, Any], record["dictionary"])["d_sae"]),
-        sequences=codes,
-    )
+    excerpt = excerpt_of(read_spans(record), [contig.length for contig in found])
+    inside = excerpt.clipped(read_intervals(bed, found))
+    if not inside.num_rows:
+        raise OptionError(f"none of the intervals of {bed} lies in a region that {folder} is of")
+    with tempfile.TemporaryDirectory(prefix="saetrack-") as scratch:
+        return rank_features_for_intervals(
+            excerpt.activations(
+                result_file(folder, "activations.parquet"), Path(scratch) / "activations.parquet"
+            ),
+            inside,
+            None if background is None else excerpt.clipped(read_intervals(background, found)),
+            excerpt.lengths,
+            int(cast(Mapping[str, Any], record["dictionary"])["d_sae"]),
+            sequences=None if codes is None else [codes[c][s:e] for c, s, e in excerpt.spans],
+        )

@@ -37,6 +37,7 @@ from annotations.causal_sites import (
 )
 from annotations.edits import MotifScorer
 from annotations.errors import UnknownNameError
+from annotations.excerpts import Excerpt
 from annotations.motif_catalogue import Motif
 from annotations.paired_tests import signed_rank, standardised_effect
 from annotations.significance import benjamini_hochberg
@@ -148,6 +149,21 @@ class CausalResult(NamedTuple):
             "insert_opposite": self.insert_opposite._asdict(),
             "sites": sites,
         }
+
+
+def placed(result: CausalResult, excerpt: Excerpt) -> CausalResult:
+    """The result with its sites in coordinates of the contigs."""
+    spans = excerpt.spans
+    return result._replace(
+        sites=[
+            {
+                **site,
+                "contig": spans[site["contig"]].contig,
+                "position": site["position"] + spans[site["contig"]].start,
+            }
+            for site in result.sites
+        ],
+    )
 
 
 def causal_test(

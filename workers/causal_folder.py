@@ -1,5 +1,6 @@
 """The causal test on a result folder of `saetrack annotate` and the sequences it was made of."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ from annotations.sequences import encode_bases, read_sequences, refget_digest
 from annotations.types import STRAND_SIGNS, Contig, Strand
 from app.analyses import choose_motif
 from app.catalog import parse_feature_row
-from workers.answers import open_result
-from workers.causal import CausalResult, causal_test
+from workers.answers import excerpt_of, open_result
+from workers.causal import CausalResult, causal_test, placed
 from workers.commands.places import result_file, settings_from_environment
 from workers.device import choose_device
 from workers.export import read_contigs
@@ -97,10 +98,14 @@ def causal_of_folder(
     result = open_result(folder)
     feature, strand = parse_row(row, result.n_features)
     motif = choose_motif(result, feature, strand, tf=tf, matrix_id=matrix_id)
+    excerpt = excerpt_of(result.spans, result.lengths)
     options = CausalOptions(
-        sites=sites, seed=seed, motif_p=result.options.motif_p, held_out=result.options.held_out
+        sites=sites,
+        seed=seed,
+        motif_p=result.options.motif_p,
+        held_out=excerpt.held_out(result.options.held_out),
     )
-    codes = matching_codes(fasta, read_contigs(result_file(folder, "contigs.parquet")))
+    whole = matching_codes(fasta, read_contigs(result_file(folder, "contigs.parquet")))
     roots = settings_from_environment(device=device).model_roots
     card = find_cards(roots).dictionary(result.options.dictionary)
     if card.sha256 != result.dictionary_sha256:
@@ -109,16 +114,19 @@ def causal_of_folder(
             f"{folder} was made ({result.dictionary_sha256[:12]}); annotate the sequences again"
         )
     encoder = open_dictionary(card, roots, choose_device(device))
-    found = causal_test(
-        encoder,
-        Genome.of(codes, options),
-        result.files["activations.parquet"],
-        feature=feature,
-        strand=STRAND_SIGNS[strand],
-        motif=motif,
-        options=options,
-    )
-    return FolderTest(found, list(result.names))
+    with tempfile.TemporaryDirectory(prefix="saetrack-") as scratch:
+        found = causal_test(
+            encoder,
+            Genome.of([whole[c][s:e] for c, s, e in excerpt.spans], options),
+            excerpt.activations(
+                result.files["activations.parquet"], Path(scratch) / "activations.parquet"
+            ),
+            feature=feature,
+            strand=STRAND_SIGNS[strand],
+            motif=motif,
+            options=options,
+        )
+    return FolderTest(placed(found, excerpt), list(result.names))
 
 
 def matching_codes(fasta: Path, contigs: Sequence[Contig]) -> list[NDArray[Any]]:

@@ -131,7 +131,13 @@ def run_worker(settings: Settings, *, name: str | None = None, models: Sequence[
         while True:
             try:
                 with transaction(engine) as session:
-                    heartbeat(session, name, queues=queues, models=[card.id for card in served])
+                    heartbeat(
+                        session,
+                        name,
+                        queues=queues,
+                        models=[card.id for card in served],
+                        status=runner.status(),
+                    )
             except SQLAlchemyError:
                 log.exception("worker %s could not report; it tries again", name)
             if ended.wait(min(HEARTBEAT_SECONDS, settings.worker_seconds / 4)):

@@ -1,7 +1,7 @@
 """`saetrack annotate --variants` and `--alleles`: the records of the run, and what is told of them.
 
-    SEQ + VCF --cut_records--> two records for each variant (annotations.alleles)
-    result of the merge --write_compared--> alleles.json, allele_effects.tsv, rows to be drawn
+SEQ + VCF --cut_records--> two records for each variant (annotations.alleles)
+result of the merge --write_compared--> alleles.json, allele_effects.tsv, rows to be drawn
 """
 
 from pathlib import Path
@@ -14,8 +14,8 @@ from annotations.allele_inputs import AlleleRequest, compared
 from annotations.alleles import ALLELES_FILE, Alleles, Cut, alleles_json
 from annotations.cards import Cards, DictionaryCard, file_sha256
 from annotations.errors import UnknownNameError
-from annotations.genome_folder import Genome, open_genome
-from annotations.sequences import open_fasta, read_sequences
+from annotations.genome_folder import Genome, GenomeBases, open_genome
+from annotations.sequences import read_sequences
 from annotations.tables import write_tsv
 from app.feature_rows import FeatureRow
 from workers.merge import EFFECTS_FILE
@@ -67,8 +67,8 @@ def cut_records(
         return compared(request, read_sequences(sequences).records, card, model), record
     genome = _genome(genomes, sequences)
     record["sequences"] = {"genome": genome.name, **genome.source["sequences"]}
-    with open_fasta(genome.fasta) as source:
-        return compared(request, source, card, model), record
+    names = genome.contig_names()
+    return compared(request, GenomeBases(genome), card, model, names=names), record
 
 
 def write_compared(folder: Path, alleles: Alleles, top: int) -> list[FeatureRow]:

@@ -50,6 +50,14 @@ def describe_device(device: torch.device) -> str:
     return device.type
 
 
+def gpu_memory(device: torch.device) -> tuple[int, int] | None:
+    """Bytes of GPU memory that this process holds, and that there are; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    held = torch.cuda.memory_reserved(device)
+    return held, int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def upload(array: NDArray[Any], device: torch.device) -> Tensor:
     """An array as a tensor on a device; the host does not wait for the copy."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))

@@ -299,7 +299,9 @@ def encode_windows(
     rows : SparseWindows
         Their active features at the bases of their cells; `window` indexes `group`.
     """
-    for padded, members in _by_width(windows, width, math.ceil(encoder.dictionary.nt_per_token)).items():
+    for padded, members in _by_width(
+        windows, width, math.ceil(encoder.dictionary.nt_per_token)
+    ).items():
         # as many bases as a batch of whole windows; the width is the window's own, so that it is
         # encoded in the same shape whatever else is in the shard
         rows, at = batch * width // padded, 0

@@ -42,11 +42,13 @@ from app.broker import TASK_RUN_ANALYSIS, TASK_RUN_SHARD
 from app.claims import ClaimedShard
 from app.config import Settings
 from app.database import insist, transaction
+from app.dispatch import WorkerStatus
+from app.logs import bound, said
 from app.models import State
 from app.shards import claim, fail, finish, give_back, is_handed_in, renew
 from app.storage import Manifest, Storage
 from app.submissions import atlas_digest
-from workers.device import choose_device, describe_device, is_out_of_memory
+from workers.device import choose_device, describe_device, gpu_memory, is_out_of_memory
 from workers.merge import merge
 from workers.pipeline import Canceled, run_shard
 from workers.registry import Encoder, open_dictionary
@@ -233,6 +235,14 @@ class ShardRunner:
         self.stopping = stopping
         self.batch = batch
         self._encoders: dict[str, Encoder] = {}
+        self._counts = WorkerStatus()
+
+    def status(self) -> WorkerStatus:
+        """What this worker did since it started, and the GPU memory it holds."""
+        memory = gpu_memory(choose_device(self.settings.device))
+        if memory is None:
+            return self._counts
+        return self._counts._replace(gpu_bytes=memory[0], gpu_total_bytes=memory[1])
 
     def run(self, shard_id: int) -> bool:
         """Do the work of one shard, if it is free.
@@ -253,16 +263,39 @@ class ShardRunner:
         if claimed is None:
             return False
         try:
-            with Lease(self.engine, claimed, self.settings, stopping=self.stopping) as lease:
-                return self._work(claimed, lease)
+            with (
+                bound(computation=claimed.computation_id, shard=claimed.id),
+                Lease(self.engine, claimed, self.settings, stopping=self.stopping) as lease,
+            ):
+                started = time.monotonic()
+                done = self._work(claimed, lease)
+                self._note(claimed, done=done, seconds=time.monotonic() - started)
+                return done
         except Canceled:
             self._drop(claimed)
             if self.stopping():
                 insist(lambda: self._give_back(claimed), seconds=STOP_SECONDS)
             return False
         except Exception as error:  # noqa: BLE001 - whatever it is, the shard must get an answer
+            self._counts = self._counts._replace(failures=self._counts.failures + 1)
             self._fail(claimed, error)
             return False
+
+    def _note(self, claimed: ClaimedShard, *, done: bool, seconds: float) -> None:
+        """Count and log a shard that was worked on to its end."""
+        bases = sum(span.length for span in claimed.spans)
+        if done:
+            counts = self._counts
+            self._counts = counts._replace(shards=counts.shards + 1, bases=counts.bases + bases)
+        said(
+            log,
+            "shard",
+            kind=claimed.kind,
+            attempt=claimed.attempt,
+            bases=bases,
+            handed_in=done,
+            seconds=round(seconds, 3),
+        )
 
     def _claim(self, shard_id: int) -> ClaimedShard | None:
         with transaction(self.engine) as session:

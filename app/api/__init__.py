@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from flask import Response, current_app
+from flask import Response, current_app, request
 from sqlalchemy import Engine
 
 from annotations.alleles import ALLELES_FILE
@@ -61,6 +61,11 @@ class Services:
 def services() -> Services:
     """The services of the present application."""
     return cast(Services, current_app.extensions[EXTENSION])
+
+
+def root() -> str:
+    """Address of this server, without a slash at its end: the public one, where one is set."""
+    return services().settings.public_url or request.url_root.rstrip("/")
 
 
 def open_result(run_id: str, whose: str | None = None) -> Result:

@@ -22,7 +22,7 @@ from annotations.hub import (
     jbrowse_config,
     ucsc_link,
 )
-from app.api import services
+from app.api import root, services
 from app.api.reach import Reach, is_of_browsers
 from app.api.sending import send_text
 from app.auth import LOCAL_HOSTS
@@ -78,11 +78,6 @@ def hub_of(
         email=email,
     )
     return result, hub
-
-
-def root() -> str:
-    """Address of this server, without a slash at its end: the public one, where one is set."""
-    return services().settings.public_url or request.url_root.rstrip("/")
 
 
 def links_of(reach: Reach, hub: Hub, choice: str = "") -> dict[str, Any]:

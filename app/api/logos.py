@@ -32,7 +32,9 @@ def feature_logo(path: DictionaryFeaturePath, query: LogoQuery) -> Response:
             "peaks, or they share no bases"
         )
     title = f"feature {index}{strand} of {source.dictionary}, offset from its peaks"
-    return Response(logo_svg(own.counts, title=title, first=own.offset, axis=query.axis), content_type=SVG)
+    return Response(
+        logo_svg(own.counts, title=title, first=own.offset, axis=query.axis), content_type=SVG
+    )
 
 
 @api.get(

@@ -5,13 +5,14 @@
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from annotations.assemblies import assemblies
-from annotations.contig_aliases import AliasTable, recognised, reconcile, shipped
+from annotations.contig_aliases import AliasTable, reconcile, shipped
 from annotations.errors import OptionError, UnknownNameError
 from annotations.genome_folder import find_genomes
 from app import catalog
@@ -34,8 +35,8 @@ class Reach(NamedTuple):
     shared: bool
     """Whether by a link, whose user is told nothing but the tracks."""
     open: Callable[[], Result]
-    genome: str | None = None
-    """Whose names the contigs have; None for those of the run."""
+    names: str | None = None
+    """Tells apart files whose contigs are called otherwise; None for the run's own names."""
 
     @property
     def key(self) -> str:
@@ -64,7 +65,7 @@ class Reach(NamedTuple):
         if genome is None:
             return self
         known = known_genome(genome)
-        return self._replace(genome=genome, open=lambda: known.name_contigs(self.open()))
+        return self._replace(names=known.digest, open=lambda: known.name_contigs(self.open()))
 
     def made(self, name: str, make: Callable[[Result, Path], None]) -> HeldFile:
         """A file of the run's cache, made from its result where it is not there; to be closed.
@@ -76,7 +77,7 @@ class Reach(NamedTuple):
         make : callable
             Writes it, whole or not at all.
         """
-        kept = name if self.genome is None else f"{self.genome}.on.{name}"
+        kept = name if self.names is None else f"{self.names}.{name}"
         return made_file(self.run_id, kept, lambda path: make(self.open(), path))
 
 
@@ -88,6 +89,12 @@ class KnownGenome(NamedTuple):
     """Bases of each."""
     aliases: AliasTable | None
     """States what else they are called."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that names depend on: a genome may be registered anew under its name."""
+        said = json.dumps([list(self.contigs.items()), self.aliases])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def name_contigs(self, result: Result) -> Result:
         """A result with its contigs called as the genome calls them.
@@ -143,17 +150,16 @@ def title_of(run: RunBrief) -> str:
 
 
 def known_genome(name: str) -> KnownGenome:
-    """A genome by name: a registered one, else one that browsers know and whose contigs we ship.
+    """A genome by name: one that browsers know and whose contigs we ship, else a registered one.
+
+    A registered genome may be called sacCer3 and name its contigs otherwise: what browsers call
+    so comes first.
 
     Raises
     ------
     UnknownNameError
         If none has this name.
     """
-    registered = {genome.name: genome for genome in find_genomes(services().settings.genomes_dir)}
-    if name in registered:
-        contigs = {contig.name: contig.length for contig in registered[name].contigs}
-        return KnownGenome(name, contigs, recognised(contigs))
     table = shipped()[name].table if name in shipped() else None
     if name in assemblies():
         return KnownGenome(name, assemblies()[name], table)
@@ -161,6 +167,10 @@ def known_genome(name: str) -> KnownGenome:
         lengths = shipped()[name].lengths
         contigs = {names[0]: lengths[names[0]] for names in table.sequences}
         return KnownGenome(name, contigs, table)
+    registered = {genome.name: genome for genome in find_genomes(services().settings.genomes_dir)}
+    if name in registered:
+        contigs = {contig.name: contig.length for contig in registered[name].contigs}
+        return KnownGenome(name, contigs, registered[name].contig_names().table)
     listed = ", ".join(sorted({*registered, *assemblies(), *shipped()}))
     raise UnknownNameError(
         f"the contigs of genome {name[:40]!r} are not known here, so that tracks cannot be told to "

@@ -4,12 +4,12 @@ import os
 import shutil
 from typing import Any
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, current_app, jsonify
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from annotations.errors import StateError
-from app.api import Services, services
+from app.api import Services, root, services
 from app.database import check_schema, reading
 from app.dispatch import live_workers
 from app.errors import problem
@@ -38,8 +38,8 @@ def service_info(query: NoQuery) -> dict[str, Any]:
         "type": {"group": "org.saetrack", "artifact": "saetrack", "version": "1.0.0"},
         "description": DESCRIPTION,
         # The operator is not known to the program: the address it was asked at stands in.
-        "organization": {"name": "the operator of this server", "url": request.url_root},
-        "documentationUrl": request.url_root + "docs",
+        "organization": {"name": "the operator of this server", "url": f"{root()}/"},
+        "documentationUrl": f"{root()}/docs",
         "environment": "embedded" if settings.is_loopback else "network",
         "version": VERSION,
         "limits": {

@@ -11,8 +11,8 @@ from flask import Response, jsonify, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app import share_links
-from app.api import services
-from app.api.descriptions import hub_of, links_of, root
+from app.api import root, services
+from app.api.descriptions import hub_of, links_of
 from app.api.reach import by_token, own_run
 from app.api.runs import iso_time
 from app.api.tracks import add_routes

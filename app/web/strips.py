@@ -111,7 +111,7 @@ def ticks(region: Span) -> list[Tick]:
     Examples
     --------
     >>> [tick.text for tick in ticks(Span(0, 0, 1000))]
-    ['1', '251', '501', '751', '1,000']
+    ['1', '251', '501', '750', '1,000']
     """
     steps = np.linspace(0, region.length - 1, min(TICKS, region.length)).round().astype(int)
     return [

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from annotations.errors import OptionError
 from annotations.types import STRAND_SIGNS
+from app.alleles import largest_changes
 from app.catalog import Result
 from app.feature_rows import SIGNAL_COLORS, FeatureRow, chosen_rows, parse_rows
 
@@ -114,9 +115,10 @@ def browser_config(
                 "order": 1,
             }
         )
+    changes = {} if result.alleles is None else largest_changes(result, rows)
     for at, row in enumerate(rows):
         own = feature_track(base, row, at)
-        tracks += [own] if result.alleles is None else allele_tracks(own)
+        tracks += [own] if result.alleles is None else allele_tracks(own, changes[row])
     return {
         "loadDefaultGenomes": False,
         "search": False,
@@ -163,13 +165,16 @@ def feature_track(base: str, row: FeatureRow, at: int) -> dict[str, Any]:
     }
 
 
-def allele_tracks(signal: dict[str, Any]) -> list[dict[str, Any]]:
+def allele_tracks(signal: dict[str, Any], change: float) -> list[dict[str, Any]]:
     """The signal of the reference alleles with that of the alternatives and the difference.
 
     Parameters
     ----------
     signal : dict
         As `feature_track` makes it.
+    change : float
+        Largest absolute change of the feature row in any pair; the axis of the difference holds it
+        on both sides of 0.
 
     Returns
     -------
@@ -190,5 +195,7 @@ def allele_tracks(signal: dict[str, Any]) -> list[dict[str, Any]]:
         }
         if kind == "difference":
             del track["min"], track["autoscaleGroup"]
+            if change:
+                track |= {"min": -change, "max": change, "autoscale": False}
         tracks.append(track)
     return tracks

@@ -18,7 +18,7 @@ from annotations.allele_effects import (
     whole_features,
 )
 from annotations.allele_tracks import write_allele_track
-from annotations.alleles import RecordBases, cut_variants
+from annotations.alleles import RecordBases, cut_variants, pair_records
 from annotations.errors import CoordinateError
 from annotations.records import Record
 from annotations.vcf import read_vcf
@@ -161,6 +161,20 @@ def test_nothing_active_is_an_empty_table(tmp_path):
 def test_an_activation_outside_its_allele_is_refused(tmp_path):
     with pytest.raises(CoordinateError, match="outside its allele"):
         effects(tmp_path, cut("SNV").alleles, (5, 1, 1, 7, 1.0))
+
+
+def test_named_records_of_unequal_length(tmp_path):
+    # the first two bases are inserted, and count to the first of the reference; c is no allele
+    records = [Record("c", "", b"ACGT"), Record("a", "", b"CATGA"), Record("b", "", b"GTCATGA")]
+    alleles = pair_records(records, "a,b", one_sided=True)
+    assert alleles.pairs[0].map.blocks == ((0, 2, 5),)
+    rows = [(5, 1, 0, 1, 9.0), (5, 1, 1, 3, 1.0), (5, 1, 2, 5, 4.0), (5, 1, 2, 0, 2.0)]
+    (row,) = effects(tmp_path, alleles, *rows)
+    assert (row["position"], row["change"]) == (3, 3.0)
+    assert (row["reference_sum"], row["alternative_sum"]) == (1.0, 6.0)
+    swapped = pair_records(records, "b,a", one_sided=True)
+    (row,) = effects(tmp_path, swapped, *rows)
+    assert (row["position"], row["change"], row["sum_difference"]) == (5, -3.0, -5.0)
 
 
 def test_features_are_never_cut_in_two():

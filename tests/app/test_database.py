@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
@@ -13,14 +14,18 @@ from sqlalchemy.exc import IntegrityError
 from annotations.errors import OptionError, StateError
 from app.config import Settings
 from app.database import (
+    alembic_config,
     check_schema,
     database_time,
     make_engine,
+    migrating,
     reading,
     transaction,
     upgrade,
 )
-from app.models import Base, Worker
+from app.models import Base, Run, Worker
+from app.storage import LocalStorage
+from tests.app.conftest import new_run
 
 
 def test_an_empty_database_is_brought_to_the_models(engine: Engine) -> None:
@@ -59,6 +64,24 @@ def test_upgrading_twice_at_once_and_again_is_harmless(settings: Settings) -> No
     check_schema(engines[0])
     for engine in engines:
         engine.dispose()
+
+
+def test_the_version_before_is_upgraded_with_its_rows(
+    engine: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    run_id = new_run(engine, storage, settings)
+    with migrating(engine) as connection:
+        command.downgrade(alembic_config(connection), "0005")
+    with pytest.raises(StateError, match=r"is at version 0005.*saetrack migrate"):
+        check_schema(engine)
+    upgrade(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    with reading(engine) as session:
+        run = session.get_one(Run, run_id)
+        assert run.computation.queue == "1" * 16
+        assert len(run.computation.shards) == 2
 
 
 def test_a_database_without_tables_is_refused(settings: Settings) -> None:

@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import pytest
 from flask import Flask
+from sqlalchemy import Engine
 
 from app.api import EXTENSION
 from app.config import Settings
+from app.database import transaction
+from app.dispatch import WorkerStatus, heartbeat
 from app.factory import create_app
 from app.logs import OURS, bound, said, set_up, without_tokens
 
@@ -118,6 +121,18 @@ def test_metrics(settings: Settings, app: Flask) -> None:
     client.get("/wp-admin/x")
     assert 'route="(none)"' in client.get("/metrics").text
     assert "wp-admin" not in client.get("/metrics").text
+
+
+def test_metrics_of_workers(app: Flask, engine: Engine) -> None:
+    with transaction(engine) as session:
+        heartbeat(session, "w1", queues=[], models=[], status=WorkerStatus(3, 1, 600_000))
+        heartbeat(session, "w2", queues=[], models=[], status=WorkerStatus(gpu_bytes=5))
+        heartbeat(session, "w2", queues=[], models=[], status=WorkerStatus(gpu_bytes=7))
+    shown = app.test_client().get("/metrics").text
+    assert 'saetrack_worker_bases_total{worker="w1"} 600000.0' in shown
+    assert 'saetrack_worker_failures_total{worker="w1"} 1.0' in shown
+    assert 'saetrack_worker_gpu_bytes{worker="w2"} 7.0' in shown
+    assert 'saetrack_worker_gpu_bytes{worker="w1"}' not in shown
 
 
 def test_metrics_are_the_operators(settings: Settings, engine: object) -> None:

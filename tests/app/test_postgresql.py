@@ -19,6 +19,7 @@ from app.database import (
     database_time,
     insist,
     make_engine,
+    migrating,
     reading,
     transaction,
     upgrade,
@@ -64,7 +65,7 @@ def test_the_last_version_can_be_left_and_reached_again_with_rows(
     here: Engine, storage: LocalStorage, settings: Settings
 ) -> None:
     new_run(here, storage, settings)
-    with here.begin() as connection:
+    with migrating(here) as connection:
         command.downgrade(alembic_config(connection), "0005")
     with pytest.raises(StateError, match=r"is at version 0005.*saetrack migrate"):
         check_schema(here)

@@ -272,6 +272,21 @@ def test_files_of_an_attached_hub_are_called_as_the_genome_calls_them(
     assert client.get(f"{base}sequence.fa?genome=sacCer3").status_code == 400
 
 
+def test_the_names_of_browsers_come_before_those_of_a_registered_genome(
+    client: FlaskClient, run: str, settings: Settings, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    fasta, table = tmp_path / "mine.fa", tmp_path / "aliases.tsv"
+    fasta.write_bytes(FASTA.replace(b"chrA first", b"one").replace(b"chrB", b"two"))
+    table.write_text("one\tchrA\ntwo\tchrB\n")
+    for name in ("sacCer3", "mine"):
+        add_genome(settings.genomes_dir, name, fasta, aliases=table)
+    fake_genome(monkeypatch, ("chrA", "chrB"))
+    for name, called in (("sacCer3", {"chrI", "chrM"}), ("mine", {"one", "two"})):
+        signal = client.get(f"/v1/runs/{run}/features/1/signal.bw?genome={name}")
+        assert set(values(signal, tmp_path)) == called
+
+
 def test_names_are_never_guessed(
     client: FlaskClient, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +330,24 @@ def test_ucsc_is_linked_from_a_host_it_can_reach(client: FlaskClient, run: str, 
     for host in ("192.168.0.7", "lab", "tracks.local", "[fd00::1]"):
         answer = client.get(f"/v1/runs/{run}/links.json", headers={"Host": host})
         assert answer.get_json()["ucsc"] is None, host
+
+
+def test_ucsc_is_not_linked_for_a_genome_or_an_address_it_cannot_have(
+    client: FlaskClient, run: str, app: Flask, settings: Settings, tmp_path: Path
+) -> None:
+    fasta = tmp_path / "mine.fa"
+    fasta.write_bytes(FASTA)
+    add_genome(settings.genomes_dir, "myYeast", fasta)
+    object.__setattr__(app.extensions["saetrack"].settings, "public_url", "https://a.example.org")
+
+    def links(query: str) -> dict[str, Any]:
+        return dict(client.get(f"/v1/runs/{run}/links.json{query}").get_json())
+
+    assert links("")["ucsc"] is not None
+    mine = links("?genome=myYeast")
+    assert mine["ucsc"] is None
+    assert any("UCSC knows no genome myYeast" in note for note in mine["notes"])
+    assert client.get("/service-info").get_json()["documentationUrl"].startswith("https://a.")
 
 
 def test_links_begin_with_the_public_address_and_name_a_contact(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from annotations.run_motifs import STORED
-from annotations.types import Contig
+from annotations.types import Contig, counted
 
 if TYPE_CHECKING:  # it brings torch, which takes seconds to load
     from workers.annotate import Summary
@@ -69,10 +69,9 @@ def print_summary(summary: "Summary", *, as_json: bool) -> None:
         click.echo(json.dumps(summary_json(summary), indent=2, allow_nan=False))
         return
     merged, card = summary.merged, summary.dictionary
-    bases = sum(contig.length for contig in summary.contigs)
     warning = " (RANDOM WEIGHTS: for tests; means nothing)" if card.random_weights else ""
     strands = "both strands" if summary.options.strands == "both" else "forward strand"
-    click.echo(f"{_records(summary.contigs)}, {bases:,} bases, {strands}; {card.id}{warning}")
+    click.echo(f"{_read(summary)}, {strands}; {card.id}{warning}")
     if card.tokenization != "base":
         click.echo(f"resolution: {card.resolution}")
     click.echo(f"{merged.features:,} active feature rows, {merged.peaks:,} top peaks kept")
@@ -114,6 +113,7 @@ def summary_json(summary: "Summary") -> dict[str, Any]:
         "random_weights": summary.dictionary.random_weights,
         "options": summary.options.to_json(),
         "contigs": [{"name": c.name, "length": c.length} for c in summary.contigs],
+        "regions": summary.regions,
         "active_feature_rows": summary.merged.features,
         "peaks": summary.merged.peaks,
         "matches": summary.merged.matches,
@@ -149,6 +149,20 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 def share(name: str | None, part: float | None) -> str:
     """A name and its share in per cent, or a dash."""
     return "-" if name is None else f"{name} {100 * (part or 0):.0f}%"
+
+
+def _read(summary: "Summary") -> str:
+    """What was read, in words."""
+    regions = summary.regions
+    if regions is None:
+        bases = sum(contig.length for contig in summary.contigs)
+        return f"{_records(summary.contigs)}, {bases:,} bases"
+    said = f"{counted(regions['merged'], 'region')} of {regions['genome']}"
+    if regions["submitted"] != regions["merged"]:
+        said += f" ({regions['submitted']:,} before those that overlap were joined)"
+    several = [f"{name} in {n} places" for name, n in regions["several_places"].items()]
+    flank = [f"{regions['flank']:,} bases added on each side"] if regions["flank"] else []
+    return ", ".join([said, *several, *flank, f"{regions['bases']:,} bases"])
 
 
 def _records(contigs: list[Contig]) -> str:

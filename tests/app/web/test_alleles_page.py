@@ -56,7 +56,11 @@ def test_the_browser_opens_at_the_largest_change_with_three_tracks_each(client, 
     for track in told["tracks"]:
         assert track["graphType"] == "dynseq"
         assert client.get(track["url"]).status_code == 200
-    assert ["min" in track for track in told["tracks"][:3]] == [True, True, False]
+    assert [(track["min"], track.get("max")) for track in told["tracks"][:3]] == [
+        (0, None),
+        (0, None),
+        (-8.0, 8.0),
+    ]
 
 
 def test_a_link_of_the_list_restores_its_view(client, run):

@@ -393,9 +393,41 @@ def test_a_wrong_search_is_shown_again(client: FlaskClient) -> None:
     page(client, "/search?run=none", 404)
 
 
+def test_a_search_that_was_canceled_can_be_asked_again(client: FlaskClient) -> None:
+    answer = client.post("/search", data={"sequence": "ACGTACGT", "dictionary": "toy-sae"})
+    location = str(answer.headers["Location"])
+    run = location.partition("run=")[2]
+    client.post(f"/runs/{run}/cancel")
+    text = page(client, location)
+    assert "It was canceled." in words(text)
+    assert links(text, "Submit again") == ["/search"]
+    assert links(page(client, f"/runs/{run}"), "Submit again") == ["/"]
+
+
 def test_a_large_run_has_another_page(finished: str, client: FlaskClient) -> None:
     text = page(client, f"/search?run={finished}", 400)
     assert "30 bases in 2 records" in words(text)
+
+
+def test_these_pages_are_whole_and_load_only_our_own(
+    known: Settings, finished: str, client: FlaskClient
+) -> None:
+    token = client.post(f"/v1/runs/{finished}/share-links").get_json()["token"]
+    for address in (
+        f"/runs/{finished}/compare",
+        f"/s/{token}/compare",
+        "/lists",
+        f"/lists?dictionary=toy-sae&features=1,2&run={finished}",
+        "/search",
+    ):
+        answer = client.get(address, headers=HTML)
+        text = answer.text
+        assert text.rstrip().endswith("</html>"), address
+        assert len(re.findall(r"<h1[ >]", text)) == 1, address
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), address
+        loaded = re.findall(r'<(?:link|script|img|iframe)[^>]*(?:src|href)="([^"]+)"', text)
+        assert all(target.startswith(("/static/", "/v1/")) for target in loaded), address
 
 
 def test_whoever_may_only_read_may_compare_and_list(guarded: Flask, engine: Engine) -> None:
