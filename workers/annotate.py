@@ -4,66 +4,43 @@ The same `run_shard` and `merge` that the service runs, one shard after the othe
 result is made in a folder beside `out` and moved there when it is whole.
 """
 
-import errno
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest, compared
-from annotations.alleles import ALLELES_FILE, Alleles
+from annotations.alleles import Alleles
 from annotations.atlas import load_atlas
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256, find_cards
 from annotations.contig_aliases import ContigNames
-from annotations.errors import (
-    FormatError,
-    OptionError,
-    StorageError,
-    UnknownNameError,
-)
-from annotations.genes import read_genes, skipped_entries
+from annotations.errors import OptionError, UnknownNameError
+from annotations.genes import read_genes
 from annotations.genome_folder import open_genome, read_genome
 from annotations.genome_parts import GenomePart, PartRequest, read_part
 from annotations.options import RESULT_SCHEMA, RunOptions, Strands, held_out_contigs
-from annotations.provenance import peak_memory_bytes, read_provenance
-from annotations.ranking import active_features
-from annotations.run_motifs import STORED, read_motif_file
+from annotations.run_motifs import read_motif_file
 from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
 from annotations.types import Contig, Span
 from annotations.windows import plan_shards, plan_spans
-from app.catalog import Result
 from app.feature_rows import FeatureRow, parse_row
-from app.folder_page import PAGE_FOLDER
-from app.static_folder import ALLELE_TRACKS, FEATURES_FOLDER, GENE_FILES, write_folder
 from workers.commands.places import settings_from_environment
-from workers.compared import EFFECTS_TSV, cut_records, write_compared
+from workers.compared import cut_records
 from workers.device import choose_device, describe_device
-from workers.export import export
-from workers.merge import EFFECTS_FILE, RESULT_FILES, MergeResult, merge
-from workers.registry import open_dictionary
+from workers.job import SEQUENCES, Job
+from workers.registry import Encoder, open_dictionary
+from workers.result_folder import Progress, Summary, beside, check_out, finish
 from workers.shard_folder import claim_folder, encode
 
 SHARD_BASES = 200_000
 """Bases of a shard: bounds the activations that are in memory at once."""
 
-EARLIER_SIGNAL_FOLDER = "signal"
-"""Where bigWig files lay before there was a folder for each feature."""
-
 NO_MOTIFS = "none"
 """What asks for no motifs."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is (0: not known)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -107,23 +84,19 @@ class Request:
     """Folder in which finished shards are kept, so that the same command goes on from there."""
 
 
-class Summary(NamedTuple):
-    """What came out."""
+class Prepared(NamedTuple):
+    """A run whose inputs are read, and whose model is open."""
 
-    out: Path
-    contigs: list[Contig]
-    dictionary: DictionaryCard
-    options: RunOptions
-    merged: MergeResult
-    features: pa.Table
-    """All active feature rows, the most telling first."""
-    files: list[str]
-    """Names in `out`, sorted."""
-    seconds: dict[str, float]
-    """Wall time of the parts of the work."""
-    peak_memory_bytes: int
-    regions: Mapping[str, Any] | None
-    """Of a run over regions, `annotations.genome_parts.GenomePart.record`."""
+    job: Job
+    plan: list[tuple[Span, ...]]
+    """Its shards."""
+    parameters: dict[str, Any]
+    """Everything that decides what the shards hold, as JSON values."""
+    encoder: Encoder
+    made_by: dict[str, object]
+    """Device, threads and batch."""
+    seconds: float
+    """That reading and opening took."""
 
 
 def annotate_file(
@@ -149,6 +122,65 @@ def annotate_file(
         If an input, an option or the installation is wrong; `request.out` is then as it was.
     """
     check_out(request.out, force=request.force)
+    with beside(request.out) as scratch:
+        fasta = scratch / SEQUENCES
+        prepared = prepare(request, fasta, on_progress=on_progress)
+        kept = scratch / "shards"
+        if request.work is not None:
+            kept = request.work
+            claim_folder(kept, prepared.parameters)
+        kept.mkdir(exist_ok=True)
+        started = time.monotonic()
+        encoded = encode(
+            kept,
+            fasta,
+            dict(enumerate(prepared.plan)),
+            prepared.encoder,
+            prepared.job.options,
+            batch=request.batch,
+            made_by=prepared.made_by,
+            on_progress=lambda done: on_progress("encoding", done, prepared.job.bases),
+        )
+        encoding = time.monotonic() - started
+        rate = encoded.computed / max(encoding, 1e-9)
+        return finish(
+            prepared.job,
+            encoded.shards,
+            fasta,
+            request.out,
+            scratch,
+            made_by={
+                "command": "saetrack annotate",
+                **prepared.made_by,
+                "bases_per_second": round(rate, 1) if encoded.computed else None,
+            },
+            seconds={"read": round(prepared.seconds, 3), "encode": round(encoding, 3)},
+            on_progress=on_progress,
+        )
+
+
+def prepare(
+    request: Request,
+    fasta: Path,
+    *,
+    on_progress: Progress = lambda what, done, total: None,
+) -> Prepared:
+    """Read what is annotated, write it down, and open the model.
+
+    Parameters
+    ----------
+    request : Request
+        What to do.
+    fasta : Path
+        Where the normalised sequences are written.
+    on_progress : callable
+        Told how the work goes on.
+
+    Raises
+    ------
+    SaetrackError
+        If an input, an option or the installation is wrong.
+    """
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     started = time.monotonic()
@@ -158,7 +190,7 @@ def annotate_file(
     cards = find_cards(roots)
     card = choose_dictionary(cards, request.dictionary)
     inputs, alleles = read_both(request, settings.genomes_dir, cards, card)
-    part, genes = inputs.part, inputs.genes
+    part = inputs.part
     found = contigs(inputs.records) if part is None else part.contigs
     spans = None if part is None else part.spans
     atlas = cards.atlas(card) if request.labels else None
@@ -168,139 +200,49 @@ def annotate_file(
     device = choose_device(request.device)
     on_progress("opening the model", 0, 0)
     encoder = open_dictionary(card, roots, device)
-    read_at = time.monotonic()
     lengths = [contig.length for contig in found]
-    total = sum(lengths) if part is None else part.bases
     plan = (
         plan_shards(lengths, stride=card.stride, target=SHARD_BASES)
         if spans is None
         else plan_spans(spans, stride=card.stride, target=SHARD_BASES)
     )
-    with _beside(request.out) as work:
-        fasta = work / "sequences.fa"
-        if part is None:
-            write_fasta(inputs.records, fasta, names=[str(i) for i in range(len(found))])
-        else:
-            part.write(fasta)
-        inputs = inputs._replace(records=[])  # the sequences are in the file now
-        kept = work / "shards"
-        if request.work is not None:
-            kept = request.work
-            claim_folder(kept, shard_parameters(found, card, cards.folder(card), options, spans))
-        kept.mkdir(exist_ok=True)
-        encoded = encode(
-            kept,
-            fasta,
-            plan,
-            encoder,
-            options,
-            batch=request.batch,
-            on_progress=lambda done: on_progress("encoding", done, total),
-        )
-        encoded_at = time.monotonic()
-        seconds = {
-            "read": round(read_at - started, 3),
-            "encode": round(encoded_at - read_at, 3),
-        }
-        rate = encoded.computed / max(encoded_at - read_at, 1e-9)
-        made_by = {
-            "command": "saetrack annotate",
-            "device": describe_device(device),
-            "threads": torch.get_num_threads(),
-            "batch": request.batch,
-            "seconds": seconds,
-            "bases_per_second": round(rate, 1) if encoded.computed else None,
-            **inputs.record,
-            "annotation_skipped": None if genes is None else skipped_entries(genes),
-        }
-        result_folder = work / "result"
-        result_folder.mkdir()
-        merged = merge(
-            encoded.shards,
-            fasta,
-            card,
-            options,
-            result_folder,
-            genes=genes,
-            motifs=request.motifs_file,
-            atlas=atlas,
-            spans=spans,
-            alleles=alleles,
-            made_by=made_by,
-            on_stage=lambda stage: on_progress(f"merging: {stage}", 0, 0),
-        )
-        if request.motifs_file is not None:
-            # questions to the result know these motifs, too
-            own = read_motif_file(request.motifs_file)
-            (result_folder / own.stored_as).write_bytes(own.content)
-        changed = []
-        if alleles is not None:
-            changed = write_compared(result_folder, alleles, request.top)
-        merged_at = time.monotonic()
-        on_progress("writing tracks", 0, 0)
-        features = active_features(pq.read_table(result_folder / "features.parquet"))
-        export(result_folder, found)
-        if request.browsers:
-            best = features.slice(0, request.top).select(["feature", "strand"]).to_pylist()
-            rows = [FeatureRow(row["feature"], "+" if row["strand"] > 0 else "-") for row in best]
-            parts = work / "genes.parquet"
-            if genes is not None:
-                pq.write_table(genes, parts)
-            result = Result(
-                files={name: result_folder / name for name in (*RESULT_FILES, EFFECTS_FILE)},
-                names=[contig.name for contig in found],
-                lengths=lengths,
-                options=options,
-                n_features=card.d_sae,
-                atlas=atlas,
-                dictionary_sha256=card.sha256,
-                motifs=request.motifs_file,
-                sequences=fasta,
-                genes=None if genes is None else parts,
-                alleles=None if alleles is None else result_folder / ALLELES_FILE,
-                spans=None if spans is None else tuple(spans),
-            )
-            rows = list(dict.fromkeys([*named, *(changed or rows)]))
-            title = request.sequences.name
-            if part is not None and part.record["text"]:
-                title = f"{title} {part.record['text']}"[:100]
-            write_folder(result, result_folder, rows, title=title)
-        files = _move_into(result_folder, request.out)
-    seconds |= {
-        "merge": round(merged_at - encoded_at, 3),
-        "tracks": round(time.monotonic() - merged_at, 3),
-    }
-    return Summary(
-        out=request.out,
-        contigs=found,
-        dictionary=card,
+    if part is None:
+        write_fasta(inputs.records, fasta, names=[str(i) for i in range(len(found))])
+    else:
+        part.write(fasta)
+    title = request.sequences.name
+    if part is not None and part.record["text"]:
+        title = f"{title} {part.record['text']}"[:100]
+    job = Job(
+        card=card,
+        atlas=atlas,
         options=options,
-        merged=merged,
-        features=features,
-        files=files,
-        seconds=seconds,
-        peak_memory_bytes=peak_memory_bytes(),
+        contigs=found,
+        spans=None if spans is None else tuple(spans),
+        genes=inputs.genes,
+        alleles=alleles,
+        motifs=request.motifs_file,
+        title=title,
+        named=named,
+        top=request.top,
+        browsers=request.browsers,
+        inputs=inputs.record,
         regions=None if part is None else part.record,
+        shards=len(plan),
     )
-
-
-def check_out(out: Path, *, force: bool) -> None:
-    """Refuse a result folder that is a file, or holds files and may not.
-
-    Raises
-    ------
-    OptionError
-        If `out` cannot take the results.
-    """
-    if out.exists() and not out.is_dir():
-        raise OptionError(f"--out {out} is a file; name a folder")
-    if out.is_dir() and not os.access(out, os.W_OK | os.X_OK):
-        raise OptionError(f"--out {out} cannot be written to; name another folder")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise OptionError(
-            f"--out {out} is not empty; name another folder, or give --force to replace the "
-            "files of an earlier result in it"
-        )
+    made_by: dict[str, object] = {
+        "device": describe_device(device),
+        "threads": torch.get_num_threads(),
+        "batch": request.batch,
+    }
+    return Prepared(
+        job,
+        plan,
+        shard_parameters(found, card, cards.folder(card), options, spans),
+        encoder,
+        made_by,
+        time.monotonic() - started,
+    )
 
 
 def choose_dictionary(cards: Cards, name: str | None) -> DictionaryCard:
@@ -540,72 +482,3 @@ def _motifs_record(request: Request) -> dict[str, object] | None:
 def _input_record(path: Path) -> dict[str, object]:
     """What provenance says of an input file."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-
-
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A temporary folder on the disk of `out`, removed at the end."""
-    parent = out.absolute().parent
-    if not parent.is_dir():
-        raise OptionError(f"--out {out}: there is no folder {parent} to make it in")
-    try:
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=parent))
-    except OSError as error:
-        raise StorageError(
-            f"--out {out}: nothing can be written in {parent} ({error.strerror}); name a folder "
-            "elsewhere"
-        ) from error
-    try:
-        yield work
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        raise StorageError(
-            f"--out {out}: the disk is full ({error.strerror}); make room, or name a folder on "
-            "another disk"
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _move_into(source: Path, out: Path) -> list[str]:
-    """Move the files of a finished result to their folder; returns their names, sorted.
-
-    What an earlier result there has besides is deleted: it may be of another sequence.
-    """
-    names = sorted(
-        path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()
-    )
-    if not names:
-        raise FormatError("the result has no files")
-    for earlier in _earlier(out):
-        earlier.unlink()
-        if earlier.parent != out and not any(earlier.parent.iterdir()):
-            earlier.parent.rmdir()
-    for name in names:
-        target = out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (source / name).replace(target)
-    return names
-
-
-def _earlier(out: Path) -> list[Path]:
-    """Files of an earlier result that not every result has; a user's own files are not among them.
-
-    Motifs are told by the digest that the earlier provenance holds.
-    """
-    found = list((out / EARLIER_SIGNAL_FOLDER).glob("f[0-9]*.bw"))
-    for name in ("signal.bw", "peaks.bb", *ALLELE_TRACKS):
-        found += (out / FEATURES_FOLDER).glob(f"[0-9]*/{name}")
-    provenance = out / "provenance.json"
-    if not provenance.is_file():
-        return found
-    of_alleles = (ALLELES_FILE, EFFECTS_FILE, EFFECTS_TSV)
-    optional = [out / name for name in (*GENE_FILES, *of_alleles, f"{PAGE_FOLDER}/data.js")]
-    found += [path for path in optional if path.is_file()]
-    try:
-        record = read_provenance(provenance)
-    except StorageError:
-        return found  # cut or altered: it does not say what is its own
-    wanted = cast(Mapping[str, Any], record.get("motif_test") or {}).get("user_sha256")
-    return found + [path for path in out.glob(f"{STORED}.*") if file_sha256(path) == wanted]

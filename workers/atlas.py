@@ -23,7 +23,7 @@ from annotations.jaspar import load_motifs
 from annotations.options import RunOptions
 from annotations.provenance import read_provenance
 from annotations.sequences import contigs, encode_bases
-from workers.annotate import Progress, Request, annotate_file, choose_options
+from workers.annotate import Request, annotate_file, choose_options
 from workers.causal import causal_table
 from workers.commands.places import settings_from_environment
 from workers.device import choose_device

@@ -8,7 +8,6 @@ A job is kept in the folder of its shards, for `saetrack merge` to find once the
 """
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.types import Contig, Span
 from app.feature_rows import FeatureRow, parse_row
 from app.submissions import atlas_digest
+from workers.shard_folder import rename_whole
 
 REQUEST_FOLDER = "request"
 """Folder of a job beside its shards."""
@@ -93,7 +93,7 @@ def job_record(job: Job) -> dict[str, Any]:
         "spans": None if job.spans is None else [list(span) for span in job.spans],
         "motifs": None if job.motifs is None else job.motifs.name,
         "title": job.title,
-        "signal": [str(row) for row in job.named],
+        "signal": [row.text for row in job.named],
         "top": job.top,
         "browsers": job.browsers,
         "inputs": dict(job.inputs),
@@ -128,7 +128,7 @@ def keep_job(work: Path, job: Job, fasta: Path) -> None:
         part.mkdir()
         try:
             _write(part, job, fasta, record)
-            _rename_whole(part, home)
+            rename_whole(part, home)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     kept = _read_record(work)
@@ -167,21 +167,23 @@ def open_job(work: Path, cards: Cards) -> KeptJob:
                 f"{work} was begun by {name} {record.get(name)}, and this is {version}: the result "
                 "would be of two versions; merge with the version that made the shards"
             )
+    asked = record.get("dictionary")
+    if not (isinstance(asked, dict) and "atlas" in record):
+        raise StorageError(f"{work}: what was asked for cannot be read; begin again")
+    card = cards.dictionary(str(asked.get("id")))
+    if card.sha256 != asked.get("sha256"):
+        raise StateError(
+            f"the shards in {work} were made with weights of {card.id} whose sha256 is "
+            f"{str(asked.get('sha256'))[:12]}..., and the installed ones have "
+            f"{card.sha256[:12]}...; install those, or make the shards again"
+        )
+    atlas = None if record["atlas"] is None else cards.atlas(card)
+    if atlas_digest(atlas) != record["atlas"]:
+        raise StateError(
+            f"the atlas of {card.id} is not the one that {work} was begun with; install that one, "
+            "or make the shards again"
+        )
     try:
-        asked = record["dictionary"]
-        card = cards.dictionary(str(asked["id"]))
-        if card.sha256 != asked["sha256"]:
-            raise StateError(
-                f"the shards in {work} were made with weights of {asked['id']} whose sha256 is "
-                f"{str(asked['sha256'])[:12]}..., and the installed ones have "
-                f"{card.sha256[:12]}...; install those, or make the shards again"
-            )
-        atlas = None if record["atlas"] is None else cards.atlas(card)
-        if atlas_digest(atlas) != record["atlas"]:
-            raise StateError(
-                f"the atlas of {card.id} is not the one that {work} was begun with; install that, "
-                "or make the shards again"
-            )
         home = work / REQUEST_FOLDER
         spans = record["spans"]
         alleles, genes = home / ALLELES_FILE, home / _GENES
@@ -203,8 +205,6 @@ def open_job(work: Path, cards: Cards) -> KeptJob:
             shards=record["shards"],
         )
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
-        if isinstance(error, StateError):
-            raise
         raise StorageError(f"{work}: what was asked for cannot be read; begin again") from error
     return KeptJob(job, home / SEQUENCES)
 
@@ -221,15 +221,6 @@ def _write(folder: Path, job: Job, fasta: Path, record: Mapping[str, Any]) -> No
         shutil.copyfile(job.motifs, folder / _MOTIFS / job.motifs.name)
     text = json.dumps(record, indent=2, sort_keys=True, allow_nan=False)
     (folder / _RECORD).write_text(text + "\n", encoding="utf-8")
-
-
-def _rename_whole(part: Path, target: Path) -> None:
-    """Give a folder its name, unless another process was quicker."""
-    try:
-        os.rename(part, target)  # noqa: PTH104 - onto a folder that holds files it is refused
-    except OSError:
-        if not target.is_dir():
-            raise
 
 
 def _read_record(work: Path) -> dict[str, Any]:

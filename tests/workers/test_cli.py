@@ -15,7 +15,7 @@ from annotations.errors import StorageError
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
 from workers import cli
-from workers.annotate import _earlier, _move_into
+from workers.result_folder import earlier_files, move_into
 from workers.answers import open_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -331,10 +331,10 @@ def test_force_removes_what_only_the_earlier_run_wrote(tmp_path):
     for name in ("genes.bed", "motifs.meme", "motifs.txt"):
         (earlier / name).write_text(name)
     # without a provenance nothing there is known to be of a result
-    assert _earlier(earlier) == []
+    assert earlier_files(earlier) == []
     sha256 = hashlib.sha256(b"motifs.meme").hexdigest()
     (earlier / "provenance.json").write_text(json.dumps({"motif_test": {"user_sha256": sha256}}))
-    assert _move_into(fresh, earlier) == ["features.tsv"]
+    assert move_into(fresh, earlier) == ["features.tsv"]
     assert sorted(path.name for path in earlier.iterdir()) == [
         "features.tsv",
         "motifs.txt",  # the user's own

@@ -12,7 +12,7 @@ from annotations.run_motifs import STORED
 from annotations.types import Contig, counted
 
 if TYPE_CHECKING:  # it brings torch, which takes seconds to load
-    from workers.annotate import Summary
+    from workers.result_folder import Summary
 
 TOP_ROWS = 10
 """Features in a printed summary."""
