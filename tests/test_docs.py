@@ -12,7 +12,13 @@ from workers.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docker/README.md", "benchmarks/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docker/README.md",
+    "benchmarks/README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")),
+)
 
 
 def make_targets() -> set[str]:
@@ -65,7 +71,9 @@ def test_files_that_are_linked_or_named_exist(document):
     named = re.findall(
         r"`((?:annotations|app|workers|tests|scripts|docker|benchmarks)/[\w./]+)`", text
     )
-    missing = [path for path in [*links, *named] if not (ROOT / path).exists()]
+    here = (ROOT / document).parent
+    missing = [path for path in links if not (here / path).exists()]
+    missing += [path for path in named if not (ROOT / path).exists()]
     assert missing == []
 
 

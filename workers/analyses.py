@@ -35,8 +35,8 @@ from app.database import transaction
 from app.selection import json_rows
 from app.storage import StoredFile
 from workers.causal import causal_test, placed
-from workers.merge import Sequences, read_codes
 from workers.pipeline import Canceled
+from workers.run_sequences import Sequences, read_codes
 from workers.tasks import Lease, ShardRunner
 
 log = logging.getLogger(__name__)

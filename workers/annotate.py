@@ -42,6 +42,7 @@ SHARD_BASES = 200_000
 NO_MOTIFS = "none"
 """What asks for no motifs."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What the command line asked for."""

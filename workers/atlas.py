@@ -17,6 +17,7 @@ from annotations.atlas_build import best_matches, build_atlas, contigs_of_result
 from annotations.cards import ATLAS_FOLDER, DictionaryCard, find_cards
 from annotations.causal_sites import CausalOptions
 from annotations.causal_sites import Genome as Sites
+from annotations.contig_aliases import ContigNames
 from annotations.errors import OptionError, StateError, UnknownNameError, WeightsError
 from annotations.genome_folder import Genome, Reference, open_genome, read_genome
 from annotations.jaspar import load_motifs
@@ -28,6 +29,7 @@ from workers.causal import causal_table
 from workers.commands.places import settings_from_environment
 from workers.device import choose_device
 from workers.registry import open_dictionary
+from workers.result_folder import Progress
 from workers.training.reading import log_reading
 
 
@@ -188,7 +190,7 @@ def _result(
     request.work.mkdir(parents=True, exist_ok=True)
     if (asked.out / "provenance.json").is_file():
         found = contigs(reference.records)
-        options = choose_options(asked, card, None, [each.name for each in found])
+        options = choose_options(asked, card, None, ContigNames([each.name for each in found]))
         if read_provenance(asked.out / "provenance.json").get("options") != options.to_json():
             raise StateError(
                 f"{asked.out} holds the result of a run with other options; name another --work, "

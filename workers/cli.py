@@ -36,6 +36,7 @@ class Command(NamedTuple):
 
 COMMANDS: Mapping[str, Command] = {
     "annotate": Command("workers.commands.annotate", "annotate", "Features, peaks and matches."),
+    "merge": Command("workers.commands.merge", "merge", "Results of a run in parts."),
     "query": Command("workers.commands.query", "query", "Which features match a TF."),
     "causal": Command("workers.commands.causal", "causal", "Whether a motif moves a feature."),
     "signal": Command("workers.commands.signal", "signal", "One feature as a bigWig track."),

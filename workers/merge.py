@@ -25,7 +25,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from annotations.activations import merge_stretches
 from annotations.active_bases import LARGEST_POSITION, locus_index
@@ -35,19 +34,16 @@ from annotations.atlas import load_atlas
 from annotations.cards import DictionaryCard, file_sha256
 from annotations.concept_tracks import gene_tracks
 from annotations.enrichment import Power
-from annotations.errors import OptionError, StorageError
-from annotations.excerpts import Excerpt
+from annotations.errors import OptionError
 from annotations.genome_regions import near_spans
 from annotations.interval_concepts import CONCEPTS_SCHEMA, evaluate_concepts
 from annotations.intervals import overlaps
 from annotations.motif_scan import HITS_SCHEMA
 from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.peaks import FeatureStatistics, features_table, top_peaks
-from annotations.pieces import PieceFile
 from annotations.provenance import environment, peak_memory_bytes, utc_now, write_provenance
 from annotations.repeats import without_copies
 from annotations.run_motifs import catalogue_of
-from annotations.sequences import encode_bases, open_fasta, refget_digest
 from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import column
 from annotations.types import Span
@@ -60,6 +56,7 @@ from workers.association import (
 )
 from workers.features import feature_table
 from workers.peak_labels import GenePlaces, label_peaks
+from workers.run_sequences import Sequences, read_codes, regions_record
 
 RESULT_FILES = (
     "activations.parquet",
@@ -89,22 +86,6 @@ class MergeResult(NamedTuple):
     tested."""
     power: Power
     """Whether the motif test was made, and if not, why."""
-
-
-class Sequences(NamedTuple):
-    """The sequences of a computation in memory."""
-
-    codes: list[NDArray[np.uint8]]
-    """Base codes of each span; of each contig where the run reads all of them."""
-    digests: list[str]
-    """Refget digest of each whole contig."""
-    excerpt: Excerpt
-    """The spans."""
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Bases of each whole contig."""
-        return self.excerpt.contig_lengths
 
 
 STAGE_SHARES = {
@@ -369,41 +350,6 @@ def _peaks_of(shards: Sequence[Path]) -> Iterator[pa.Table]:
     """The peaks of each shard, one table in memory at a time."""
     for shard in shards:
         yield pq.read_table(shard / "peaks.parquet")
-
-
-def read_codes(fasta: Path, spans: Sequence[Span] | None = None) -> Sequences:
-    """Base codes of the spans of a run, and digests of its contigs, in order.
-
-    Parameters
-    ----------
-    fasta : Path
-        Normalised sequences, or pieces of them.
-    spans : sequence of Span, optional
-        What is read; all of every contig if None.
-
-    Raises
-    ------
-    StorageError
-        If the file holds pieces and no spans are given.
-    """
-    with open_fasta(fasta) as source:
-        lengths = [source.length(name) for name in source.names]
-        if isinstance(source, PieceFile):
-            if spans is None:
-                raise StorageError(f"{fasta.name} holds pieces: the spans of the run are missing")
-            excerpt = Excerpt(tuple(spans), tuple(lengths))
-            codes = [encode_bases(source.fetch(str(c), s, e)) for c, s, e in excerpt.spans]
-            return Sequences(codes, list(source.digests.values()), excerpt)
-        whole = [source.fetch(name, 0, n) for name, n in zip(source.names, lengths, strict=True)]
-    digests = [refget_digest(sequence) for sequence in whole]
-    excerpt = Excerpt.whole(lengths) if spans is None else Excerpt(tuple(spans), tuple(lengths))
-    codes = [encode_bases(whole[c][s:e]) for c, s, e in excerpt.spans]
-    return Sequences(codes, digests, excerpt)
-
-
-def regions_record(excerpt: Excerpt) -> dict[str, object]:
-    """What provenance says of a run over regions: the spans that were read, as lists."""
-    return {"spans": [list(span) for span in excerpt.spans], "bases": sum(excerpt.lengths)}
 
 
 def corpus_of(sequences: Sequences, held_out: Collection[int]) -> Corpus:

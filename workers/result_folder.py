@@ -1,6 +1,6 @@
 """The last steps of `saetrack annotate`: from shards to a folder of results, moved there whole.
 
-    shards --merge--> tables --export, write_folder--> tracks, pages --move_into--> out
+shards --merge--> tables --export, write_folder--> tracks, pages --move_into--> out
 """
 
 import errno

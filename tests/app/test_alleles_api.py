@@ -133,6 +133,8 @@ def test_the_changed_features_of_a_pair_and_of_all(client, run):
     assert len(text) == 3
     data = client.get(f"/v1/runs/{run}/alleles?format=parquet").data
     assert pq.read_table(BytesIO(data)).num_rows == 2
+    data = client.get(f"/v1/runs/{run}/allele_effects.parquet").data
+    assert pq.read_table(BytesIO(data))["pair"].to_pylist() == [0, 0, 1]
     totals = client.get(f"/v1/runs/{run}/alleles/features").json
     assert totals["pairs"] == 2
     first = totals["features"][0]
@@ -301,6 +303,7 @@ def test_a_run_without_alleles_says_so(client, finished):
         "alleles",
         "alleles/features",
         "alleles/0/features",
+        "allele_effects.parquet",
         "features/1/difference.bw",
     ):
         answer = client.get(f"/v1/runs/{finished}/{address}")

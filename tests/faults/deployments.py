@@ -274,7 +274,7 @@ class Embedded(Deployment):
             if process.alive:
                 process.kill_all()
         self.others.clear()
-        self.wait_until(lambda: self.serve_worker() is not None, 30, "a worker")
+        self.wait_until(lambda: self.serve_worker() is not None, 90, "a worker")
 
     def serve_worker(self) -> int | None:
         return self.serve.child("--name=") if self.serve else None
@@ -345,7 +345,7 @@ class ScaledOut(Deployment):
         if not self.workers:
             self.add_worker()
         self.ask("/healthz")
-        self.wait_until(lambda: self.workers[0].child("--name=") is not None, 30, "a worker")
+        self.wait_until(lambda: self.workers[0].child("--name=") is not None, 90, "a worker")
 
     def add_worker(self, *words: str) -> None:
         """One more worker, tended; with further words for its command line."""

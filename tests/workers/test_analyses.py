@@ -22,8 +22,8 @@ from tests.workers.test_tasks import Installation
 from workers import analyses, tasks
 from workers.analyses import AnalysisRunner
 from workers.causal_folder import parse_row
-from workers.merge import read_codes
 from workers.registry import open_dictionary
+from workers.run_sequences import read_codes
 
 
 @pytest.fixture(scope="module")

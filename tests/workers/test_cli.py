@@ -15,8 +15,8 @@ from annotations.errors import StorageError
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
 from workers import cli
-from workers.result_folder import earlier_files, move_into
 from workers.answers import open_result
+from workers.result_folder import earlier_files, move_into
 
 ROOT = Path(__file__).resolve().parents[2]
 LENGTH = 1500

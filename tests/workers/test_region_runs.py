@@ -23,9 +23,10 @@ from annotations.types import Contig, Span
 from annotations.windows import plan_shards, plan_spans
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
-from workers.merge import RESULT_FILES, merge, read_codes
+from workers.merge import RESULT_FILES, merge
 from workers.pipeline import run_shard, windows_of
 from workers.registry import open_dictionary
+from workers.run_sequences import read_codes
 
 LENGTHS = [3000, 900, 40, 2000]
 REGIONS = [

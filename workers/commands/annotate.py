@@ -36,9 +36,20 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--out",
-    required=True,
     type=click.Path(path_type=Path),
     help="Folder for the results; made if missing, refused if not empty.",
+)
+@click.option(
+    "--work",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps finished shards: the same command goes on from there.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only compute the shards of task I of N into --work, for batch systems; `saetrack merge` "
+    "then makes the results.",
 )
 @click.option(
     "--genes",
@@ -130,7 +141,9 @@ def annotate(
     regions: Path | None,
     region: str | None,
     gene: str | None,
-    out: Path,
+    out: Path | None,
+    work: Path | None,
+    shard: str | None,
     genes: Path | None,
     variants: Path | None,
     alleles: str | None,
@@ -167,14 +180,21 @@ def annotate(
       saetrack annotate yeast.fa --variants calls.vcf --out calls
       saetrack annotate --genome sacCer3 --regions peaks.bed --flank 200 --out peaks
       saetrack annotate --genome sacCer3 --gene PHO5 --flank 500 --out pho5
+      saetrack annotate yeast.fa --taxon fungi --work W --shard 3/8
     """
     from annotations.allele_inputs import AlleleRequest
     from annotations.genome_parts import PartRequest
     from annotations.options import names_of
     from workers.annotate import Request, annotate_file
     from workers.commands.changes import print_changes
-    from workers.commands.summary import Bar, print_summary
+    from workers.commands.summary import Bar, print_left, print_summary
 
+    if (out is None) is (shard is None):
+        raise click.UsageError(
+            "name the folder for the results: --out DIR"
+            if out is None
+            else "a task with --shard makes no results: leave --out to `saetrack merge`"
+        )
     source, part = _source(
         sequences,
         genome,
@@ -188,7 +208,8 @@ def annotate(
     )
     request = Request(
         sequences=source,
-        out=out,
+        out=out or Path(),
+        work=work,
         part=part,
         genes=genes,
         compare=AlleleRequest(variants, alleles, flank if part is None else None, controls),
@@ -205,11 +226,19 @@ def annotate(
         batch=batch,
         force=force,
     )
+    if shard is not None:
+        from workers.batch import annotate_part, parse_part
+
+        task = parse_part(shard)
+        with Bar() as bar:
+            left = annotate_part(request, task, on_progress=bar.show)
+        print_left(left, as_json=as_json)
+        return
     with Bar() as bar:
         summary = annotate_file(request, on_progress=bar.show)
     print_summary(summary, as_json=as_json)
     if not (as_json or request.compare.is_empty):
-        print_changes(out)
+        print_changes(request.out)
 
 
 def _source(

@@ -12,6 +12,7 @@ from annotations.run_motifs import STORED
 from annotations.types import Contig, counted
 
 if TYPE_CHECKING:  # it brings torch, which takes seconds to load
+    from workers.batch import Left
     from workers.result_folder import Summary
 
 TOP_ROWS = 10
@@ -95,6 +96,34 @@ def print_summary(summary: "Summary", *, as_json: bool) -> None:
         click.echo(f"look at it: open {summary.out / PAGE} in a web browser")
     if motifs is not None:
         click.echo(f"next: saetrack query {summary.out} --tf NAME")
+
+
+def print_left(left: "Left", *, as_json: bool) -> None:
+    """Print how far a run in parts is."""
+    done = left.shards - len(left.missing)
+    if as_json:
+        record = {
+            "work": str(left.work),
+            "shard": f"{left.part.number}/{left.part.of}",
+            "computed": left.computed,
+            "bases": left.bases,
+            "seconds": round(left.seconds, 3),
+            "shards": left.shards,
+            "missing": left.missing,
+        }
+        click.echo(json.dumps(record, indent=2))
+        return
+    took = f" in {left.seconds:.1f} s" if left.computed else ""
+    click.echo(
+        f"task {left.part.number} of {left.part.of}: {counted(left.computed, 'shard')} computed, "
+        f"{left.bases:,} bases{took}; {done:,} of {left.shards:,} are in {left.work}"
+    )
+    if left.missing:
+        from workers.batch import shards_in_words
+
+        click.echo(f"missing: {shards_in_words(left.missing)}")
+    else:
+        click.echo(f"next: saetrack merge {left.work} --out DIR")
 
 
 def motifs_in_words(summary: "Summary") -> str | None:
