@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -237,13 +237,12 @@ class ObjectStorage:
     def _make_room(self, needed: int) -> None:
         """Delete the copies that nobody has used for the longest, as far as there are too many."""
         found = []
-        for path in self._copies.path("computations").parent.rglob("*"):
-            try:
-                if path.is_file():
-                    at = path.stat()
-                    found.append((at.st_atime, at.st_size, path))
-            except FileNotFoundError:
-                continue
+        root = self._copies.path("computations").parent
+        for path in (Path(at) / name for at, _, names in os.walk(root) for name in names):
+            # others delete at the same time
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((status.st_atime, status.st_size, path))
         total = needed + sum(size for _, size, _ in found)
         latest = time.time() - KEPT_SECONDS
         for used, size, path in sorted(found):

@@ -177,8 +177,11 @@ class LocalStorage:
         Files that are being written are left out.
         """
         latest = time.time() - older_than
-        for path in sorted(self.path(prefix).rglob("*")):
-            if not path.is_file() or path.name.startswith("."):
+        # others delete at the same time: what is gone is left out
+        for path in sorted(
+            Path(folder) / name for folder, _, names in os.walk(self.path(prefix)) for name in names
+        ):
+            if path.name.startswith("."):
                 continue
             try:
                 old = not older_than or path.stat().st_mtime <= latest

@@ -50,7 +50,8 @@ def register_genome(query: NoQuery) -> tuple[Response, int, dict[str, str]]:
     `genes` is BED, BED12, GFF3 or GTF. `aliases` is a file that says what else the contigs are
     called (UCSC's chromAlias.txt, NCBI's assembly_report.txt, or names of one contig on each
     line), or the name of a shipped table; without it the shipped table that fits all names and
-    lengths is taken, if one does. Needs the scope that submitting a run needs. The answer comes
+    lengths is taken, if one does. Every user then sees it: with
+    tokens, one with the scope admin is needed. The answer comes
     once the genome is written: minutes for a large one.
     """
     here = services()

@@ -32,6 +32,9 @@ from app.storage import LocalStorage
 from tests.app.conftest import new_run
 from tests.servers import Postgres
 
+# pg8000 leaves the socket of a refused connection to the collector of garbage
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
 LONG = b">a\n" + b"ACGT" * 5000 + b"\n"
 """Twenty shards."""
 

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MOMENTS = ("reading", "encoding", "storing", "finishing", "merging")
+MOMENTS = ("reading", "encoding", "storing", "finishing", "merging", "poison")
 """As the model reads, in the midst of a shard, before its files are stored, before it is handed
-in, in the merge."""
+in, in the merge, and at the beginning of the first shard alone."""
 
 CLOCK_VARIABLE = "FAULT_CLOCK"
 """Environment variable: how many seconds the clock of this process is fast."""
@@ -112,6 +112,8 @@ def install(gates: Gates) -> None:
     def encode(*args: Any, **options: Any) -> Any:
         """Comes to its moment after the first batch, and again for every later one."""
         on_progress = options["on_progress"]
+        if args[1][0].start == 0:
+            gates.pass_through("poison")
 
         def progress(done: int) -> None:
             on_progress(done)

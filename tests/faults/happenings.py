@@ -182,7 +182,7 @@ def disk_full(here: Deployment, moment: str, sequence: bytes) -> str:
 
 def poison_shard(here: Deployment, moment: str, sequence: bytes) -> str:
     """Whoever works on a shard dies of it, three times."""
-    here.gates.arm(moment, "exit", times=3)
+    here.gates.arm("merging" if moment == "merging" else "poison", "exit", times=3)
     run_id = here.submit(sequence)
     here.finish(run_id, 150)
     error = here.computation(run_id).error_message or ""

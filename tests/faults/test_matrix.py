@@ -14,6 +14,9 @@ from tests.faults.matrix import CELLS, FORMS, Cell
 from tests.workers.factories import make_tiny_models
 from tests.workers.test_pipeline import random_sequence
 
+# pg8000 leaves the socket of a refused connection to the collector of garbage
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
 SEQUENCE = random_sequence(3500, 17)
 """Four shards and a merge."""
 
