@@ -47,8 +47,9 @@ $(VENV)/.installed: $(LOCKS) scripts/find_python.sh pyproject.toml
 bedtools: $(VENV)/.installed ## find the bedtools program, or install it
 	@bash scripts/install_bedtools.sh $(VENV)
 
-servers: bedtools ## find Redis and PostgreSQL for the tests, or install them
+servers: bedtools ## find Redis, PostgreSQL and Chromium for the tests, or install them
 	@bash scripts/install_servers.sh $(VENV)
+	@bash scripts/install_chromium.sh
 
 demo: bedtools ## a real DNA record through the server: features, motifs, browser tracks
 	@$(BIN)/python -m workers.demo $(DEMO_ARGS)

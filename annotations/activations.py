@@ -8,8 +8,10 @@ The rows in memory are those of `annotations.active_bases`, the table that of
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -72,7 +74,7 @@ _VALUES = ACTIVATIONS_SCHEMA.get_field_index("values")
 GROUP_ROWS = 65_536
 """Stretches in a row group of the Parquet file; a query for one feature reads one or two."""
 
-BASES_PER_BLOCK = 4_000_000
+BASES_PER_BLOCK = 2_000_000
 """Active bases that `merge_stretches` aims to hold in memory at once; up to 100 bytes each
 while their stretches are sorted."""
 
@@ -115,8 +117,8 @@ def merge_stretches(
     """Merge the stretches of shards into one file, the same however the shards were cut.
 
     Goes through the features in blocks: holds the rows of one block of features in memory,
-    and one row group of a shard. Where all features are about equally active a block has
-    `bases_per_block` active bases; it never has less than one feature.
+    and one row group of a shard. A block has about `bases_per_block` active bases, by what the
+    shards say of their row groups; it never has less than one feature.
 
     Parameters
     ----------
@@ -125,8 +127,8 @@ def merge_stretches(
     out : Path
         Made or replaced.
     bases_per_block : int
-        Active bases to merge at once; at least 1. The row groups of `out` depend on it, the
-        rows do not, and nothing depends on the shards.
+        Active bases to merge at once; at least 1. No byte of `out` depends on it, nor on how the
+        shards were cut.
     on_part : callable
         Told the part of the features that is done, 0 to 1, after each block; may raise to stop.
 
@@ -144,23 +146,56 @@ def merge_stretches(
     metadata = [_metadata(path) for path in paths]
     ranges = [_feature_ranges(shard) for shard in metadata]
     end = max((last for shard in ranges for _, last in shard), default=-1) + 1
-    # bases, not stretches: these are cut where shards are
-    bases = sum(
-        shard.row_group(i).column(_VALUES).num_values
-        for shard in metadata
-        for i in range(shard.num_row_groups)
-    )
-    block_size = max(1, end * bases_per_block // max(1, bases))
+    bounds = _blocks(metadata, ranges, end, bases_per_block)
+    waiting = ACTIVATIONS_SCHEMA.empty_table()
     with replacing(out) as temporary, _writer(temporary) as writer:
-        for low in range(0, end, block_size):
+        for low, high in pairwise(bounds):
             parts = [
-                _features_between(path, shard, groups, low, low + block_size)
+                _copied(_features_between(path, shard, groups, low, high))
                 for path, shard, groups in zip(paths, metadata, ranges, strict=True)
             ]
             block = join_touching(pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *parts]))
             del parts
-            if block.num_rows:
-                writer.write_table(block, row_group_size=GROUP_ROWS)
+            waiting = _write_groups(writer, pa.concat_tables([waiting, block]))
+            del block
+            waiting = _copied(waiting)
+            on_part(high / end)
+        if waiting.num_rows:
+            writer.write_table(waiting.combine_chunks(), row_group_size=GROUP_ROWS)
+
+
+def _blocks(
+    metadata: Sequence[pq.FileMetaData],
+    ranges: Sequence[list[tuple[int, int]]],
+    end: int,
+    bases_per_block: int,
+) -> list[int]:
+    """Features at which blocks begin, and the end: each block has about as many active bases."""
+    if not end:
+        return [0]
+    per_feature = np.zeros(end)
+    for shard, groups in zip(metadata, ranges, strict=True):
+        for at, (first, last) in enumerate(groups):
+            bases = shard.row_group(at).column(_VALUES).num_values
+            per_feature[first : last + 1] += bases / (last + 1 - first)
+    block = ((np.cumsum(per_feature) - per_feature / 2) // bases_per_block).astype(np.int64)
+    return [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), end]
+
+
+def _write_groups(writer: pq.ParquetWriter, table: pa.Table) -> pa.Table:
+    """Write whole row groups; the rows that do not fill one are left."""
+    whole = table.num_rows - table.num_rows % GROUP_ROWS
+    for start in range(0, whole, GROUP_ROWS):
+        # one chunk: the pages of a group do not depend on where blocks met
+        writer.write_table(
+            table.slice(start, GROUP_ROWS).combine_chunks(), row_group_size=GROUP_ROWS
+        )
+    return table.slice(whole)
+
+
+def _copied(table: pa.Table) -> pa.Table:
+    """The same rows alone: a slice keeps all of the table that it was cut from in memory."""
+    return table.take(pa.array(np.arange(table.num_rows)))
 
 
 def rewrite_stretches(path: Path, out: Path, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -212,8 +247,8 @@ def read_feature(
     StorageError
         If the file is missing, cut or not one of `write_stretches`.
     """
-    metadata = _metadata(path)
-    table = _features_between(path, metadata, _feature_ranges(metadata), feature, feature + 1)
+    metadata, ranges = _layout(path)
+    table = _features_between(path, metadata, ranges, feature, feature + 1)
     if strand is not None:
         table = table.filter(pc.equal(table.column("strand"), pa.scalar(strand, pa.int8())))
     if contig is not None:
@@ -243,8 +278,7 @@ def read_rows(path: Path, rows: Sequence[int], contig: int | None = None) -> pa.
     StorageError
         As `read_feature`.
     """
-    metadata = _metadata(path)
-    ranges = _feature_ranges(metadata)
+    metadata, ranges = _layout(path)
     parts = [ACTIVATIONS_SCHEMA.empty_table()]
     for feature in sorted({row // 2 for row in rows}):
         table = _features_between(path, metadata, ranges, feature, feature + 1)
@@ -260,10 +294,11 @@ def window_maxima(
     path: Path,
     windows: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
     n_features: int,
-) -> scipy.sparse.csr_matrix:
+) -> scipy.sparse.csc_array:
     """The largest activation of each feature in each window, on each strand.
 
-    Reads one row group at a time.
+    Reads one row group at a time, and holds at most 12 bytes for each window and feature row that
+    is active in it.
 
     Parameters
     ----------
@@ -276,7 +311,7 @@ def window_maxima(
 
     Returns
     -------
-    maxima : csr_matrix of float32, shape (n, 2 * n_features)
+    maxima : csc_array of float32, shape (n, 2 * n_features)
         Nothing is stored where a feature is silent. Column ``2 * feature`` is strand +, the next
         one strand -, as in `row_index`.
 
@@ -296,7 +331,10 @@ def window_maxima(
     ends = locus_index(contig[order], end[order]).astype(np.int64)
     ends_so_far = np.maximum.accumulate(ends) if len(ends) else ends
     size = max(1, len(order))
-    found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]] = []
+    # cells come feature row by feature row, by window within each: columns that need no sorting
+    windows_of: list[NDArray[np.int32]] = []
+    values_of: list[NDArray[np.float32]] = []
+    counts_of = np.zeros(2 * n_features, np.int64)
     # a feature's stretches may lie in several row groups: its cells wait until the next row
     waiting = np.empty(0, np.int64), np.empty(0, np.float32)
     for table in stretch_groups(path):
@@ -326,10 +364,18 @@ def window_maxima(
         )
         done = np.searchsorted(cell, int(feature_row.max(initial=0)) * size)
         waiting = cell[done:], largest[done:]
-        found.append(_cells(cell[:done], largest[:done], size))
-    found.append(_cells(*waiting, size))
-    row, col, value = (np.concatenate(values) for values in zip(*found, strict=True))
-    return scipy.sparse.csr_matrix((value, (row, col)), shape=(len(order), 2 * n_features))
+        windows_of.append((cell[:done] % size).astype(np.int32))
+        values_of.append(largest[:done].copy())
+        counts_of += np.bincount(cell[:done] // size, minlength=2 * n_features)
+    windows_of.append((waiting[0] % size).astype(np.int32))
+    values_of.append(waiting[1])
+    counts_of += np.bincount(waiting[0] // size, minlength=2 * n_features)
+    window_at = np.concatenate(windows_of)
+    windows_of.clear()
+    value_at = np.concatenate(values_of)
+    values_of.clear()
+    bounds = np.concatenate([[0], np.cumsum(counts_of)])
+    return scipy.sparse.csc_array((value_at, window_at, bounds), shape=(len(order), 2 * n_features))
 
 
 def _largest_of_each(
@@ -340,13 +386,6 @@ def _largest_of_each(
     cell, value = cell[order], value[order]
     first = np.flatnonzero(np.diff(cell, prepend=-1))
     return cell[first], np.maximum.reduceat(value, first) if len(first) else value
-
-
-def _cells(
-    cell: NDArray[np.int64], value: NDArray[np.float32], windows: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """Window, feature row and value of each cell."""
-    return (cell % windows).astype(np.int32), (cell // windows).astype(np.int32), value
 
 
 def count_active_bases(path: Path) -> int:
@@ -383,6 +422,30 @@ def _writer(path: Path) -> pq.ParquetWriter:
         use_dictionary=["feature", "strand", "contig"],
         column_encoding={"start": "DELTA_BINARY_PACKED"},
     )
+
+
+class _Layout(NamedTuple):
+    """Where the features of a file are."""
+
+    metadata: pq.FileMetaData
+    ranges: list[tuple[int, int]]
+    """First and last feature of each row group."""
+
+
+def _layout(path: Path) -> _Layout:
+    """Where the features of a file are: read once while the file stays what it is."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise StorageError(f"cannot read the activations {path.name}: {error}") from error
+    return _read_layout(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _read_layout(path: Path, version: tuple[int, int, int]) -> _Layout:
+    """The layout of a version of a file: of a genome some thousand row groups, 60 ms."""
+    metadata = _metadata(path)
+    return _Layout(metadata, _feature_ranges(metadata))
 
 
 def _metadata(path: Path) -> pq.FileMetaData:

@@ -104,7 +104,7 @@ def find_matches(
     peaks: pa.Table,
     hits: pa.Table,
     sequences: Sequence[NDArray[np.uint8]],
-    activity: sparse.csr_array | sparse.csr_matrix,
+    activity: sparse.sparray | sparse.spmatrix,
     *,
     motifs: Sequence[Motif],
     background: Windows,
@@ -355,7 +355,7 @@ def _columns(
     able: NDArray[np.bool_],
     corpus: Corpus,
     silence: Silence,
-    activity: sparse.csr_array | sparse.csr_matrix,
+    activity: sparse.sparray | sparse.spmatrix,
     motifs: Sequence[Motif],
     options: MatchOptions,
 ) -> dict[str, NDArray[Any]]:

@@ -58,7 +58,7 @@ class Correlations(NamedTuple):
 
 
 def correlations(
-    activity: sparse.csr_array | sparse.csr_matrix,
+    activity: sparse.sparray | sparse.spmatrix,
     *,
     neighbours: int = NEIGHBOURS,
     min_correlation: float = MIN_CORRELATION,

@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 GC_SD: Final = 0.01
 """Standard deviation of the GC kernel, as a share of the window."""
 
+_ROWS_PER_BLOCK: Final = 512
+
 
 class Silence(NamedTuple):
     """The background, and for each feature row the part of it in which the row is silent."""
@@ -38,7 +40,7 @@ class Silence(NamedTuple):
         cls,
         corpus: Corpus,
         background: Windows,
-        activity: sparse.csr_array | sparse.csr_matrix,
+        activity: sparse.sparray | sparse.spmatrix,
         width: int,
     ) -> "Silence":
         """Count background windows by GC; `activity` has shape (windows, rows)."""
@@ -47,9 +49,14 @@ class Silence(NamedTuple):
         strata = sparse.csr_array(
             (np.ones(len(gc)), (np.arange(len(gc)), gc)), shape=(len(gc), width + 1)
         )
-        active = sparse.csr_array(activity, dtype=bool).T.tocsr()
-        active.eliminate_zeros()
-        silent = strata.sum(axis=0) - (active.astype(np.float64) @ strata).toarray()
+        active = sparse.csc_array(activity, dtype=bool).T
+        if not active.data.all():  # else its indices may be those of `activity`
+            active = active.copy()
+            active.eliminate_zeros()
+        silent = np.tile(strata.sum(axis=0), (active.shape[0], 1))
+        for begin in range(0, len(silent), _ROWS_PER_BLOCK):
+            block = active[begin : begin + _ROWS_PER_BLOCK]
+            silent[begin : begin + _ROWS_PER_BLOCK] -= (block.astype(np.float64) @ strata).toarray()
         grid = np.arange(width + 1) / width
         kernel = np.exp(-0.5 * ((grid[:, None] - grid) / GC_SD) ** 2)
         return cls(

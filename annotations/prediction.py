@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    activity: sparse.csr_array | sparse.csr_matrix, held: sparse.csr_array, row: Ints, motif: Ints
+    activity: sparse.sparray | sparse.spmatrix, held: sparse.csr_array, row: Ints, motif: Ints
 ) -> Prediction:
     """AUROC and AUPRC of activations against the presence of motifs, for pairs of both.
 
@@ -69,7 +69,9 @@ def predict(
     order = np.argsort(of, kind="stable")
     firsts = np.searchsorted(of[order], np.arange(len(rows) + 1))
     columns = sparse.csc_array(activity, dtype=np.float32)
-    columns.eliminate_zeros()
+    if not columns.data.all():  # else they may be those of `activity`
+        columns = columns.copy()
+        columns.eliminate_zeros()
     holds = np.zeros((held.shape[1], windows), dtype=bool)
     holds[held.indices, np.repeat(np.arange(windows), np.diff(held.indptr))] = held.data != 0
     for begin in range(0, len(rows), _ROWS_PER_BLOCK):

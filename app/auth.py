@@ -60,13 +60,12 @@ SHARED: Final = "/s/"
 SUBMISSIONS: Final = frozenset({"runs.submit", "web.submit_form", "web.search_form"})
 """Endpoints that make runs, which have a rate of their own."""
 
-READING_FORMS: Final = frozenset({"web.change_list", "web.compare_form"})
+READING_FORMS: Final = frozenset({"web.change_list", "web.compare_form", "web.draw_form"})
 """Forms that are sent by POST, for many boxes may be ticked, and only lead to an address."""
 
 ADMIN: Final = frozenset(
     {
         ("POST", "/v1/genomes"),
-        ("DELETE", "/v1/genomes/<name>"),
         ("GET", "/metrics"),
     }
 )
@@ -231,13 +230,20 @@ def write_audit(answer: WerkzeugResponse) -> None:
         "method": request.method,
         "route": request.url_rule.rule if request.url_rule is not None else None,
         "ids": named,
-        "made": answer.headers.get("Location"),
+        "made": _made(answer),
         "status": answer.status_code,
     }
     said(audit, "audit", **record)
 
 
 _ID: Final = re.compile(r"[0-9a-f]{6,64}")
+_OF_IDS: Final = re.compile(r"(/v1)?/(runs|analyses)/[0-9a-f]{6,64}(/share-links/[0-9a-f]{6,64})?")
+
+
+def _made(answer: WerkzeugResponse) -> str | None:
+    """The address of what was made, if it holds ids alone: others hold names and what was asked."""
+    address = answer.headers.get("Location", "")
+    return address if _OF_IDS.fullmatch(address) else None
 
 
 def _unknown(said: str, wants_page: bool) -> WerkzeugResponse:

@@ -249,35 +249,9 @@ def upgrade(engine: Engine) -> None:
     StateError
         If the database was made by a newer version.
     """
-    with _migration_lock(engine), engine.connect() as connection:
+    with migrating(engine) as connection:
         _refuse_newer(connection)
-        connection.rollback()
-        with _unchecked_references(connection), connection.begin():
-            command.upgrade(alembic_config(connection), "head")
-
-
-@contextmanager
-def _unchecked_references(connection: Connection) -> Iterator[None]:
-    """Let SQLite replace a table that others refer to; what they refer to is checked afterwards.
-
-    SQLite changes a column by making the table anew and dropping the old one, which deletes, or
-    may not delete, the rows of others. The switch does nothing inside a transaction.
-    """
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    cursor = connection.connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = OFF")
-    try:
-        yield
-        lost = cursor.execute("PRAGMA foreign_key_check").fetchall()
-    finally:
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-    if lost:
-        raise StateError(
-            f"{len(lost)} rows of the database refer to what is not there; restore it from a backup"
-        )
+        command.upgrade(alembic_config(connection), "head")
 
 
 @contextmanager

@@ -5,9 +5,9 @@ model. Workers are taken to share themselves evenly among the runs of one kind, 
 before long ones, as `app.dispatch` has them do.
 """
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.config import Settings
@@ -46,12 +46,14 @@ def estimate(session: Session, computation: Computation, settings: Settings) -> 
         Which workers count as alive, and which runs as small.
     """
     workers = sum(computation.queue in each.queues for each in live_workers(session, settings))
+    if not workers:
+        return Estimate(0, None, None)
     basis: Basis = "this run"
     rate = _rate(session, "encode", computation, own=True)
     if rate is None:
         basis = "other runs"
         rate = _rate(session, "encode", computation, own=False)
-    if rate is None or not workers:
+    if rate is None:
         return Estimate(workers, None, None)
     left = _left(session, computation.queue)
     own, _ = left.pop(computation.id, (0, 0))
@@ -71,40 +73,45 @@ def estimate(session: Session, computation: Computation, settings: Settings) -> 
     return Estimate(workers, round(seconds, 1), basis)
 
 
+# made once: whoever waits for a run asks every second, and to put a statement together takes as
+# long as the database does for it
+_DONE: Final = (
+    select(Shard.bases, Shard.started_at, Shard.finished_at)
+    .where(
+        Shard.kind == bindparam("kind"),
+        Shard.state == "COMPLETE",
+        Shard.started_at.is_not(None),
+        Shard.finished_at.is_not(None),
+    )
+    .order_by(Shard.finished_at.desc())
+    .limit(MEASURED)
+)
+_DONE_OF_RUN: Final = _DONE.where(Shard.computation_id == bindparam("whose"))
+_DONE_OF_QUEUE: Final = _DONE.join(Computation).where(Computation.queue == bindparam("whose"))
+
+_LEFT: Final = (
+    select(Computation.id, func.sum(Shard.bases - Shard.bases_done), Computation.bases)
+    .join(Shard, Shard.computation_id == Computation.id)
+    .where(
+        Computation.queue == bindparam("queue"),
+        Computation.state.in_(sorted(ACTIVE_STATES)),
+        Shard.kind == "encode",
+    )
+    .group_by(Computation.id, Computation.bases)
+)
+
+
 def _rate(session: Session, kind: str, computation: Computation, *, own: bool) -> float | None:
     """Bases a second of one worker, over the last shards that were done."""
-    whose = (
-        Shard.computation_id == computation.id if own else Computation.queue == computation.queue
-    )
-    rows = session.execute(
-        select(Shard.bases, Shard.started_at, Shard.finished_at)
-        .join(Computation)
-        .where(
-            whose,
-            Shard.kind == kind,
-            Shard.state == "COMPLETE",
-            Shard.started_at.is_not(None),
-            Shard.finished_at.is_not(None),
-        )
-        .order_by(Shard.finished_at.desc())
-        .limit(MEASURED)
-    ).all()
+    query, whose = (_DONE_OF_RUN, computation.id) if own else (_DONE_OF_QUEUE, computation.queue)
+    rows = session.execute(query, {"kind": kind, "whose": whose}).all()
     seconds = sum(end - start for _, start, end in rows if start is not None and end is not None)
     return sum(int(bases) for bases, _, _ in rows) / seconds if seconds > 0 else None
 
 
 def _left(session: Session, queue: str) -> dict[str, tuple[int, int]]:
     """Bases not done and bases in all, of the computations of a queue that have not ended."""
-    rows = session.execute(
-        select(Computation.id, func.sum(Shard.bases - Shard.bases_done), Computation.bases)
-        .join(Shard, Shard.computation_id == Computation.id)
-        .where(
-            Computation.queue == queue,
-            Computation.state.in_(ACTIVE_STATES),
-            Shard.kind == "encode",
-        )
-        .group_by(Computation.id, Computation.bases)
-    ).all()
+    rows = session.execute(_LEFT, {"queue": queue}).all()
     return {str(name): (int(left or 0), int(bases)) for name, left, bases in rows}
 
 

@@ -20,6 +20,9 @@ from app.models import ACTIVE_STATES, STATES, Computation, Run, Shard
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format."""
 
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that are counted by name: whoever asks may write any word, and each made a series."""
+
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Borders of the histogram of requests."""
 
@@ -65,6 +68,7 @@ class Metrics:
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request by the pattern of its address, which holds no name and no token."""
+        method = method if method in METHODS else "(other)"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 

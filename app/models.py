@@ -4,7 +4,8 @@ A run is what a user submitted: owner, names, options. A computation is what is
 computed once for equal content; runs point to it. A computation is cut into
 encode shards and one merge shard. An analysis is a question to a complete run that
 takes a worker. A share link shows the tracks of one run to whoever has it; a token says who is
-asking. All times are seconds since 1970 UTC by the clock of the database, never by that of a worker.
+asking. All times are seconds since 1970 UTC by the clock of the database, never by that of a
+worker.
 """
 
 from typing import Any, Literal, get_args

@@ -1,14 +1,18 @@
 """How often one may ask, and how much may wait: what keeps one user from taking the server.
 
 Rates are counted by the library `limits`: in memory, or in Redis where that is the broker, so
-that several web processes count together. What waits is counted in the database.
+that several web processes count together. While Redis is away each process counts for itself:
+Redis may go at any time, and takes no answer with it. What waits is counted in the database.
 """
 
+import logging
 import math
 import time
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.errors import StorageError as CounterAway
 from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 from sqlalchemy import func, select
@@ -19,8 +23,18 @@ from app.config import Settings
 from app.models import ACTIVE_STATES, Computation, Run
 from app.retention import stored_bytes
 
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
 WRONG_TOKENS_PER_MINUTE: Final = 30
 """Unknown tokens from one address, after which it has to wait."""
+
+REDIS_SECONDS: Final = 0.5
+"""How long a request waits for Redis to count it."""
+
+AWAY_SECONDS: Final = 10.0
+"""After which Redis is asked again, where it did not answer."""
 
 RETRY_SECONDS: Final = 60
 """After which it may be worth while to submit again."""
@@ -46,9 +60,14 @@ class RateLimits:
     def __init__(self, settings: Settings) -> None:
         """Count in Redis if that is the broker, else in this process."""
         is_redis = settings.broker_url.startswith(("redis://", "rediss://"))
-        self._limiter = MovingWindowRateLimiter(
-            storage_from_string(settings.broker_url if is_redis else "memory://")
-        )
+        self._own = MovingWindowRateLimiter(storage_from_string("memory://"))
+        self._shared = None
+        if is_redis:
+            # without these a request would wait minutes for a machine that is gone
+            waits = {"socket_connect_timeout": REDIS_SECONDS, "socket_timeout": REDIS_SECONDS}
+            counter = storage_from_string(settings.broker_url, wrap_exceptions=True, **waits)
+            self._shared = MovingWindowRateLimiter(counter)
+        self._away_until = 0.0
         self._requests = _limit(RateLimitItemPerMinute, settings.requests_per_minute)
         self._submissions = _limit(RateLimitItemPerHour, settings.submissions_per_hour)
         self._wrong = RateLimitItemPerMinute(WRONG_TOKENS_PER_MINUTE)
@@ -63,23 +82,33 @@ class RateLimits:
 
     def count_wrong_token(self, address: str) -> None:
         """Count an unknown token."""
-        self._limiter.hit(self._wrong, "wrong", address)
+        self._ask(lambda limiter: limiter.hit(self._wrong, "wrong", address))
 
     def wrong_token(self, address: str) -> Refused | None:
         """Whether an address sent too many unknown tokens."""
-        if self._limiter.test(self._wrong, "wrong", address):
+        if self._ask(lambda limiter: limiter.test(self._wrong, "wrong", address)):
             return None
         return self._refused(self._wrong, "unknown tokens", "wrong", address)
 
     def _count(self, item: RateLimitItem | None, what: str, key: str) -> Refused | None:
-        if item is None or self._limiter.hit(item, what, key):
+        if item is None or self._ask(lambda limiter: limiter.hit(item, what, key)):
             return None
         return self._refused(item, what, what, key)
 
     def _refused(self, item: RateLimitItem, said: str, *identifiers: str) -> Refused:
-        reset = self._limiter.get_window_stats(item, *identifiers).reset_time
-        seconds = max(1, math.ceil(reset - time.time()))
+        stats = self._ask(lambda limiter: limiter.get_window_stats(item, *identifiers))
+        seconds = max(1, math.ceil(stats.reset_time - time.time()))
         return Refused(f"at most {item.amount} {said} per {item.GRANULARITY.name}", seconds)
+
+    def _ask(self, work: Callable[[MovingWindowRateLimiter], T]) -> T:
+        """Ask Redis, or this process's own counts where there is none or it is away."""
+        if self._shared is not None and time.monotonic() >= self._away_until:
+            try:
+                return work(self._shared)
+            except CounterAway:
+                log.warning("Redis does not answer; this process counts requests for itself")
+                self._away_until = time.monotonic() + AWAY_SECONDS
+        return work(self._own)
 
 
 def _limit(kind: type[RateLimitItem], amount: int) -> RateLimitItem | None:

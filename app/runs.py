@@ -124,19 +124,22 @@ def run_state(run: Run) -> State:
     return "CANCELED" if run.canceled_at is not None else cast(State, run.computation.state)
 
 
+_PROGRESS: Final = (
+    select(
+        Shard.kind,
+        func.count(),
+        func.sum(Shard.bases_done),
+        # a count of the complete ones that every database understands
+        func.count(func.nullif(Shard.state == "COMPLETE", False)),
+    )
+    .where(Shard.computation_id == bindparam("computation"))
+    .group_by(Shard.kind)
+)
+
+
 def run_progress(session: Session, run: Run) -> Progress:
     """How far a run's computation is."""
-    rows = session.execute(
-        select(
-            Shard.kind,
-            func.count(),
-            func.sum(Shard.bases_done),
-            # a count of the complete ones that every database understands
-            func.count(func.nullif(Shard.state == "COMPLETE", False)),
-        )
-        .where(Shard.computation_id == run.computation_id)
-        .group_by(Shard.kind)
-    ).all()
+    rows = session.execute(_PROGRESS, {"computation": run.computation_id}).all()
     done = {kind: int(bases or 0) for kind, _, bases, _ in rows}
     bases = run.computation.bases
     if run.computation.state == "COMPLETE":

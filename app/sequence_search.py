@@ -29,7 +29,7 @@ MAX_BASES: Final = 10_000
 MAX_CHARACTERS: Final = 20_000
 """Longest text of a form: the bases with line ends, numbers and a header."""
 
-TITLE: Final = "sequence search"
+TITLE: Final = "Sequence search"
 """Title of the runs that are made."""
 
 EXAMPLE_BASES: Final = 1_500

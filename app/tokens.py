@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from annotations.errors import OptionError, UnknownNameError
@@ -135,6 +135,8 @@ def start_session(session: Session, identity: Identity) -> str:
     """
     parent = session.get_one(Token, identity.token_id)
     made = database_time(session)
+    # sessions that are over are of no use to anybody
+    session.execute(delete(Token).where(Token.parent_id.is_not(None), Token.expires_at <= made))
     until = made + SESSION_SECONDS
     word = SESSION_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     session.add(

@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from app.config import Settings
 from app.database import reading
+from app.dispatch import live_workers
 from app.models import Shard
 from tests.faults import deployments
 from tests.faults.deployments import ScaledOut, deployed
@@ -50,6 +51,19 @@ def one_round(here: ScaledOut, *, host: bool) -> float:
     return seconds
 
 
+def workers_ready(here: ScaledOut) -> int:
+    """Workers that have reported and whose process lives."""
+    alive = " ".join(
+        Path(f"/proc/{pid}/cmdline").read_text()
+        for worker in here.workers
+        if worker.alive
+        for pid in [worker.child("--name=")]
+        if pid is not None
+    )
+    with reading(here.engine) as session:
+        return sum(each.id in alive for each in live_workers(session, here.settings))
+
+
 def claimed_again(here: ScaledOut, run_id: str) -> bool:
     """Whether a shard of a run is at its second attempt, or beyond."""
     with reading(here.engine) as session:
@@ -70,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             deployments.SETTINGS["lease_seconds"] = lease
             with deployed("scaled-out", Path(folder) / f"{what}{lease:g}", models) as here:
                 for round_ in range(given.rounds):
-                    # a second worker is up and idle: what is measured is the delivery
+                    # a second worker is up: what is measured is the delivery, not its start
                     while sum(worker.alive for worker in here.workers) < 2:
                         here.add_worker()
-                    time.sleep(8)
+                    here.wait_until(lambda: workers_ready(here) == 2, 120, "two workers")
                     seconds = one_round(here, host=host)
                     rows.append([what, f"{lease:g}", round_ + 1, f"{seconds:.2f}"])
                     sys.stderr.write("\t".join(map(str, rows[-1])) + "\n")

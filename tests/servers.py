@@ -28,6 +28,9 @@ ACCOUNT = 65534
 
 ROOT = Path(__file__).resolve().parents[1]
 
+LIBRARIES = sorted((ROOT / ".venv" / "servers" / "usr" / "lib").glob("*-linux-gnu"))
+"""Folders of libraries of unpacked packages."""
+
 
 def require(program: str) -> str:
     """Path of a server program; without it the test is skipped, in CI it fails."""
@@ -79,7 +82,8 @@ class Server:
         raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
-        return os.environ
+        """Ours; unpacked packages bring libraries that the system does not know."""
+        return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, LIBRARIES))}
 
     prepare: Callable[[], None] = staticmethod(_die_with_parent)
 
@@ -181,6 +185,7 @@ class Postgres(Server):
                 [require("initdb"), "-D", str(self.data), "-U", "saetrack", "--auth=trust",
                  "--no-sync", "--encoding=UTF8", "--locale=C"],
                 check=True, capture_output=True, preexec_fn=self.prepare, cwd="/",
+                env=dict(self.environment()),
             )  # fmt: skip
         super().start()
         self.create("saetrack")

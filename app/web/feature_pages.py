@@ -32,6 +32,9 @@ from app.web.run_pages import elsewhere
 from app.web.submit_pages import web
 from app.web.words import state_title
 
+ORIENTATIONS: Final = {"same": "sense", "opposite": "antisense"}
+"""How a part of genes stands to the pass, where it matters."""
+
 SHOWN_MATCHES: Final = 8
 """Matches of a feature row that are open; the others are behind a click."""
 
@@ -96,6 +99,7 @@ def feature_page(dictionary: str, feature: str) -> str:
         run=run,
         missing=missing,
         controls=_controls(view),
+        **_control_table(view),
         previous=index - 1 if index else None,
         following=index + 1 if index + 1 < card.d_sae else None,
         published=(card.published_labels or {}).get(str(index)),
@@ -141,6 +145,26 @@ def _controls(view: Mapping[str, Any] | None) -> dict[tuple[str, str | None], di
         if each["auroc"] is not None and each["auroc"] > best.get(key, {"auroc": 0})["auroc"]:
             best[key] = each
     return best
+
+
+def _control_table(view: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What controls reach: `control_names`, and `control_rows`, one for each thing asked."""
+    baselines = [] if view is None else view["baselines"]
+    rows = [] if view is None else view["rows"]
+    names = list(dict.fromkeys(each["baseline"] for each in baselines))
+    motifs = {each["matrix_id"]: each["motif_name"] for row in rows for each in row["matches"]}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in baselines:
+        found.setdefault((each["name"], each["orientation"] or ""), {})[each["baseline"]] = each
+    table = [
+        {
+            "said": motifs.get(name, name),
+            "beside": name if name in motifs else ORIENTATIONS.get(orientation, ""),
+            "found": [own.get(control) for control in names],
+        }
+        for (name, orientation), own in found.items()
+    ]
+    return {"control_names": names, "control_rows": table}
 
 
 def _unknown_row(strand: str) -> dict[str, Any]:

@@ -298,9 +298,7 @@ def _genes(result: Result, feature: int, strand: Strand) -> dict[tuple[int, int]
     own = (pc.field("feature") == feature) & (pc.field("strand") == STRAND_SIGNS[strand])
     table = result.table("peaks", filters=own, columns=["contig", "position", "gene_name", "genes"])
     return {
-        (row["contig"], row["position"]): " ".join(
-            part for part in (row["gene_name"], f"({row['genes']})" if row["genes"] else "") if part
-        )
+        (row["contig"], row["position"]): row["gene_name"] or row["genes"].replace(";", ", ")
         for row in table.to_pylist()
         if row["gene_name"] or row["genes"]
     }

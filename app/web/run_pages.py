@@ -1,6 +1,7 @@
 """A run's page: how far it is while it is computed, then its browser, features and files."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,6 +62,9 @@ SORTS: Final[Mapping[str, str]] = {
     "q": "q",
 }
 """Orders of the list of features and how they are called."""
+
+COLUMN_NAME: Final = re.compile(r" \([a-z0-9_]+\)$")
+"""Name of a column at the end of a message: of use to programs, not on a page."""
 
 LISTED_CONTIGS: Final = 200
 """Most sequences whose names are offered for a jump."""
@@ -162,7 +166,7 @@ def feature_list(result: Result, asked: Mapping[str, str], shown: object) -> dic
     return {
         "features": json_rows(found.table),
         "total": found.total,
-        "note": note,
+        "note": COLUMN_NAME.sub("", note) if note else note,
         "sort": sort,
         "sorts": SORTS,
         "page": page,

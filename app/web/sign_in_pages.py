@@ -9,7 +9,7 @@ from annotations.errors import UnknownNameError
 from app.api import services
 from app.auth import COOKIE, asking
 from app.database import reading, transaction
-from app.tokens import SESSION_SECONDS, end_session, identify, start_session
+from app.tokens import PREFIX, SESSION_SECONDS, end_session, identify, start_session
 from app.web.submit_pages import web
 
 
@@ -34,7 +34,8 @@ def sign_in() -> WerkzeugResponse | tuple[str, int]:
         return redirect("/", HTTPStatus.SEE_OTHER)
     word = request.form.get("token", "").strip()
     with reading(here.engine) as session:
-        identity = identify(session, word) if word else None
+        # a session makes no other: it would never end
+        identity = identify(session, word) if word.startswith(PREFIX) else None
     if identity is None:
         refused = services().rates.wrong_token(request.remote_addr or "unknown")
         if refused is None:

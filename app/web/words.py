@@ -48,6 +48,8 @@ def figure(value: float | None, digits: int = 3) -> str:
     --------
     >>> figure(0.012345), figure(2.63e-137), figure(1234.5)
     ('0.0123', '2.63e-137', '1,234')
+    >>> figure(4.0), figure(0.68), figure(12.0, 2)
+    ('4.00', '0.680', '12')
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -58,7 +60,8 @@ def figure(value: float | None, digits: int = 3) -> str:
         return f"{mantissa}e{int(exponent)}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.{digits}g}"
+    # zeros at the end are kept, so that the figures of a column line up
+    return f"{value:#.{digits}g}".removesuffix(".")
 
 
 def percent(value: float | None) -> str:
@@ -71,7 +74,8 @@ def percent(value: float | None) -> str:
     """
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{figure(100 * value, 2)}%"
+    text = figure(100 * value, 2)
+    return f"{text.rstrip('0').rstrip('.') if '.' in text and 'e' not in text else text}%"
 
 
 def bases(value: int | None) -> str:
@@ -139,6 +143,18 @@ def evidence_said(kind: str) -> str:
     return EVIDENCE.get(kind, "")
 
 
+def sentence(text: str) -> str:
+    """A message as a sentence: messages begin with a small letter and end without a stop.
+
+    Examples
+    --------
+    >>> sentence("there is no run 'x'; it may have been deleted")
+    "There is no run 'x'; it may have been deleted."
+    """
+    text = text.strip()
+    return text[:1].upper() + text[1:] + "." * (not text.endswith((".", "!", "?", ":")))
+
+
 def run_title(run: Mapping[str, Any]) -> str:
     """What a run is called: its title, its file, or the start of its id."""
     return str(run["title"] or run["filename"] or f"run {run['id'][:8]}")
@@ -155,5 +171,6 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "state_said": state_said,
     "evidence_said": evidence_said,
     "run_title": run_title,
+    "sentence": sentence,
 }
 """The filters by their names in templates."""

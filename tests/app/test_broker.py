@@ -24,6 +24,8 @@ def test_celery_neither_retries_nor_unpickles(settings: Settings) -> None:
     config = celery_config(settings)
     assert config["accept_content"] == ["json"]
     assert config["task_ignore_result"] is True
+    assert config["broker_connection_retry"] is False
+    assert config["broker_connection_retry_on_startup"] is True
     assert not config["task_retry_on_worker_lost"]
     assert not config["task_reject_on_worker_lost"]
     assert config["worker_proc_alive_timeout"] >= 900

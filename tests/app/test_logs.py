@@ -121,6 +121,10 @@ def test_metrics(settings: Settings, app: Flask) -> None:
     client.get("/wp-admin/x")
     assert 'route="(none)"' in client.get("/metrics").text
     assert "wp-admin" not in client.get("/metrics").text
+    # nor does a method that somebody made up
+    client.open("/v1/runs", method="BREW")
+    assert 'method="(other)"' in client.get("/metrics").text
+    assert "BREW" not in client.get("/metrics").text
 
 
 def test_metrics_of_workers(app: Flask, engine: Engine) -> None:

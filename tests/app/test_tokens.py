@@ -179,6 +179,9 @@ def test_scopes(guarded: Flask, engine: Engine) -> None:
     refused = client.post(f"/v1/runs/{mine}/cancel", headers=reader)
     assert refused.status_code == 403
     assert "'write', and yours has read" in refused.get_json()["detail"]
+    # forms that only lead to an address change nothing
+    for form in (f"/runs/{mine}/draw", f"/runs/{mine}/compare", "/lists"):
+        assert client.post(form, headers=reader).status_code == 303, form
     assert client.get("/v1/admin/owners", headers=reader).status_code == 403
     owners = client.get("/v1/admin/owners", headers=admin).get_json()["owners"]
     assert [(each["owner"], each["runs"], each["active_runs"]) for each in owners] == [
@@ -242,6 +245,25 @@ def test_signing_in_leads_nowhere_else(elsewhere: str, guarded: Flask, engine: E
     assert answer.headers["Location"] == "/"
 
 
+def test_a_session_makes_no_other_and_leaves_when_it_is_over(
+    guarded: Flask, engine: Engine
+) -> None:
+    word = bearer(engine, "ada")["Authorization"].split()[1]
+    with transaction(engine) as session:
+        found = identify(session, word)
+        assert found is not None
+        first = start_session(session, found)
+    client = guarded.test_client()
+    assert client.post("/sign-in", data={"token": first}).status_code == 401
+    assert client.post("/sign-in", data={"token": word}).status_code == 303
+    count = "SELECT count(*) FROM tokens WHERE parent_id IS NOT NULL"
+    with transaction(engine) as session:
+        assert session.scalar(text(count)) == 2
+        session.execute(text("UPDATE tokens SET expires_at = 1 WHERE parent_id IS NOT NULL"))
+        start_session(session, found)
+        assert session.scalar(text(count)) == 1
+
+
 def test_another_site_uses_no_session(guarded: Flask, engine: Engine) -> None:
     client = guarded.test_client()
     word = bearer(engine, "ada")["Authorization"].split()[1]
@@ -269,6 +291,18 @@ def test_too_many_requests_wait(settings: Settings, engine: Engine) -> None:
     statuses = [client.get("/v1/runs", headers=ada).status_code for _ in range(5)]
     assert statuses == [200] * 3 + [429] * 2
     assert client.get("/v1/runs", headers=bob).status_code == 200
+    app.extensions[EXTENSION].engine.dispose()
+
+
+def test_redis_may_be_away(settings: Settings, engine: Engine) -> None:
+    app = create_app(
+        replace(settings, auth="tokens", broker_url="redis://127.0.0.1:1/0", requests_per_minute=3)
+    )
+    client, ada = app.test_client(), bearer(engine, "ada")
+    assert client.get("/healthz").status_code == 200
+    statuses = [client.get("/v1/runs", headers=ada).status_code for _ in range(4)]
+    assert statuses == [200] * 3 + [429]
+    assert client.get("/v1/runs", headers={"Authorization": "Bearer stk_x"}).status_code == 401
     app.extensions[EXTENSION].engine.dispose()
 
 
@@ -307,13 +341,16 @@ def test_a_change_leaves_one_line(
         client.get(f"/v1/runs/{mine}", headers=ada)
         client.post(f"/v1/runs/{mine}/cancel", headers=ada)
         client.delete("/v1/runs/secret-name", headers=ada)
+        word = ada["Authorization"].split()[1]
+        client.post("/sign-in", data={"token": word, "next": "/tfs/secret-name"})
     lines = [vars(record)["values"] for record in caplog.records]
     assert [(line["method"], line["route"], line["status"]) for line in lines] == [
         ("POST", "/v1/runs", 202),
         ("POST", "/v1/runs/<run_id>/cancel", 202),
         ("DELETE", "/v1/runs/<run_id>", 404),
+        ("POST", "/sign-in", 303),
     ]
-    assert {line["owner"] for line in lines} == {"ada"}
+    assert {line["owner"] for line in lines[:3]} == {"ada"}
     assert lines[0]["made"] == f"/v1/runs/{mine}"
     assert lines[1]["ids"] == {"run_id": mine}
     said = json.dumps(lines)

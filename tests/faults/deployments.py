@@ -22,6 +22,7 @@ from sqlalchemy import Engine, select
 from app.broker import make_producer, publish, queue_name
 from app.config import Settings
 from app.database import make_engine, reading
+from app.dispatch import live_workers
 from app.leftovers import find_leftovers
 from app.models import Computation, Run, Shard
 from app.storage import Storage, manifest_from_json, open_storage
@@ -219,6 +220,15 @@ class Deployment:
             found = select(Shard).where(Shard.computation_id == computation)
             return list(session.scalars(found.order_by(Shard.position)))
 
+    def has_reported(self, pid: int | None) -> bool:
+        """Whether a worker process is warm and has said so."""
+        if pid is None:
+            return False
+        with contextlib.suppress(FileNotFoundError), reading(self.engine) as session:
+            words = Path(f"/proc/{pid}/cmdline").read_text()
+            return any(each.id in words for each in live_workers(session, self.settings))
+        return False
+
     def finish(self, run_id: str, seconds: float = 90.0) -> str:
         """Wait for the end of a run; returns its state."""
         self.wait_until(lambda: self.state(run_id) not in ACTIVE, seconds, "the end of the run")
@@ -274,7 +284,7 @@ class Embedded(Deployment):
             if process.alive:
                 process.kill_all()
         self.others.clear()
-        self.wait_until(lambda: self.serve_worker() is not None, 90, "a worker")
+        self.wait_until(lambda: self.has_reported(self.serve_worker()), 90, "a worker")
 
     def serve_worker(self) -> int | None:
         return self.serve.child("--name=") if self.serve else None
@@ -345,7 +355,7 @@ class ScaledOut(Deployment):
         if not self.workers:
             self.add_worker()
         self.ask("/healthz")
-        self.wait_until(lambda: self.workers[0].child("--name=") is not None, 90, "a worker")
+        self.wait_until(lambda: self.has_reported(self.workers[0].child("--name=")), 90, "a worker")
 
     def add_worker(self, *words: str) -> None:
         """One more worker, tended; with further words for its command line."""

@@ -186,7 +186,7 @@ def poison_shard(here: Deployment, moment: str, sequence: bytes) -> str:
     run_id = here.submit(sequence)
     here.finish(run_id, 150)
     error = here.computation(run_id).error_message or ""
-    named = "the merge was" if moment == "merging" else "shard 0 (contig 1, bases 1-1024) was"
+    named = "the merge was" if moment == "merging" else "shard 0 (contig 1, bases 1-896) was"
     assert f"{named} given up after 3 attempts" in error, error
     return run_id
 

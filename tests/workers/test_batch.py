@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARD_BASES = 1_000
 
 MOTIF = (
-    "MEME version 4\n\nALPHABET= ACGT\n\nMOTIF own GAAC\nletter-probability matrix: alength= 4 w= 4\n"
+    "MEME version 4\n\nALPHABET= ACGT\n\n"
+    "MOTIF own GAAC\nletter-probability matrix: alength= 4 w= 4\n"
     "0 0 1 0\n1 0 0 0\n1 0 0 0\n0 1 0 0\n"
 )
 
@@ -134,30 +135,32 @@ def test_each_task_says_what_is_left(place, tmp_path, capsys):
     assert cli.run([*task, "2/3"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("task 2 of 3: 2 shards computed, ")
-    assert first.endswith(f"2 of 6 are in {work}")
-    assert second == "missing: 4 shards (0, 2, 3, 5)"
+    assert first.endswith(f"2 of 7 are in {work}")
+    assert second == "missing: 5 shards (0, 2, 3, 5, 6)"
     assert cli.run([*task, "2/3"]) == 0
-    assert "0 shards computed, 0 bases; 2 of 6" in capsys.readouterr().out
+    assert "0 shards computed, 0 bases; 2 of 7" in capsys.readouterr().out
     # as many tasks as shards: each computes one; another number of tasks is no other run
-    assert cli.run([*task, "1/6", "--json"]) == 0
+    assert cli.run([*task, "1/7", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert (record["computed"], record["missing"], record["shard"]) == (1, [2, 3, 5], "1/6")
+    assert (record["computed"], record["missing"], record["shard"]) == (1, [2, 3, 5, 6], "1/7")
     assert cli.run(["merge", str(work), "--out", str(tmp_path / "out")]) == 2
     line = said(capsys)
-    assert "lacks 3 shards (2, 3, 5) of 6" in line
-    assert f"annotate ... --work {work}` with --shard 3/6, --shard 4/6, --shard 6/6" in line
+    assert "lacks 4 shards (2, 3, 5, 6) of 7" in line
+    assert (
+        f"annotate ... --work {work}` with --shard 3/7, --shard 4/7, --shard 6/7, --shard 7/7"
+        in line
+    )
     assert not (tmp_path / "out").exists()
     assert cli.run([*task, "1/1"]) == 0
     assert f"next: saetrack merge {work} --out DIR" in capsys.readouterr().out
 
 
 def test_tasks_at_the_same_time_harm_each_other_in_nothing(place, whole, tmp_path):
-    """Four processes begin at once on a folder that is not there, two of them with equal shards."""
+    """Three processes begin at once on a folder that is not there, two of them with equal shards."""
     code = (
         "import sys, workers.annotate as a; from workers import cli; "
         f"a.SHARD_BASES = {SHARD_BASES}; sys.exit(cli.run(sys.argv[1:]))"
     )
-    # the other process of the tests has the second core; results depend on threads
     tasks = [
         subprocess.Popen(
             [
@@ -171,13 +174,13 @@ def test_tasks_at_the_same_time_harm_each_other_in_nothing(place, whole, tmp_pat
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )
-        for task in ("1/3", "2/3", "3/3", "1/3")
+        for task in ("1/2", "2/2", "1/2")
     ]
     for task in tasks:
-        _, errors = task.communicate(timeout=120)
+        _, errors = task.communicate(timeout=240)
         assert task.returncode == 0, errors.decode()
     names = {path.name for path in (tmp_path / "W").iterdir()}
-    assert names == {"plan.json", REQUEST_FOLDER, *(f"shard{n}" for n in range(6))}
+    assert names == {"plan.json", REQUEST_FOLDER, *(f"shard{n}" for n in range(7))}
     assert cli.run(["merge", str(tmp_path / "W"), "--out", str(tmp_path / "out")]) == 0
     assert_equal(content(tmp_path / "out"), content(whole))
 
@@ -209,7 +212,7 @@ def test_a_run_that_keeps_its_shards_goes_on_from_there(place, whole, tmp_path):
     out = ["--work", tmp_path / "W", "--out", tmp_path / "out"]
     assert cli.run(command(place, *out)) == 0
     times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "W").glob("shard?")}
-    assert len(times) == 6
+    assert len(times) == 7
     assert cli.run(command(place, *out, "--force")) == 0
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "W").glob("shard?")} == times
     assert_equal(content(tmp_path / "out"), content(whole))
@@ -225,7 +228,7 @@ def test_a_run_that_keeps_its_shards_goes_on_from_there(place, whole, tmp_path):
         ("1/0", "must be I/N"),
         ("-1/3", "must be I/N"),
         ("1/3/5", "must be I/N"),
-        ("٣/٣", "must be I/N"),  # noqa: RUF001 - digits, but not ours
+        ("٣/٣", "must be I/N"),
         ("1/99999999", "must be I/N"),
     ],
 )
@@ -256,7 +259,7 @@ def test_options_that_do_not_go_together_are_refused(
 def test_the_folder_of_another_run_is_refused(place, parts, tmp_path, capsys):
     work = ["--work", str(parts), "--shard", "1/3"]
     other = [word.replace("in.fa", "other.fa") for word in command(place)]
-    (place / "other.fa").write_bytes(b">chrB\n" + random_sequence(1500, 9) + b"\n>chrC\nACGT\n")
+    (place / "other.fa").write_bytes(b">chrA\n" + random_sequence(1500, 9) + b"\n>chrB\nACGT\n")
     assert cli.run([*other, *work]) == 2
     assert "holds the shards of another run" in said(capsys)
     assert cli.run([*command(place), *work, "--top", "5"]) == 2

@@ -53,8 +53,8 @@ def links(text: str, word: str) -> list[str]:
 def test_rows_are_compared_over_a_region(finished: str, client: FlaskClient) -> None:
     text = page(client, f"/runs/{finished}/compare?features=1-,1%2B,2%2B&region=chrA:1-10")
     assert [row[:8] for row in rows(text, "Features in this region")] == [
-        ["1-", MISSING, "REB1", "4", "4", "1 (10%)", "4%", "6 (4)"],
-        ["1+", MISSING, MISSING, "2", "3", "2 (20%)", "8%", "6 (2)"],
+        ["1-", MISSING, "REB1", "4.00", "4.00", "1 (10%)", "4%", "6 (4.00)"],
+        ["1+", MISSING, MISSING, "2.00", "3.00", "2 (20%)", "8%", "6 (2.00)"],
         ["2+", "intron", MISSING, "0", "0", "0 (0%)", "4%", MISSING],
     ]
     # ten bases: each is drawn; feature 1+ is half as strong at 5 as at 6
@@ -192,7 +192,7 @@ def test_a_list_is_its_address(known: Settings, finished: str, client: FlaskClie
     in_run = page(client, f"/lists?{urlencode({**query, 'run': finished})}")
     row = rows(in_run, "Features of the list")[0]
     assert row[1] == "1+"
-    assert row[5:8] == ["8%", "2", "1"]
+    assert row[5:8] == ["8%", "2.00", "1"]
     assert f'<option value="{finished}" selected>' in in_run
     files = links(in_run, "TSV") + links(in_run, "JSON")
     assert [client.get(address).status_code for address in files] == [200, 200]
@@ -309,7 +309,7 @@ def search_run(
     assert "Searching 20 bases" in text
     assert 'http-equiv="refresh"' in text
     run = parse_qs(urlsplit(location).query)["run"][0]
-    assert client.get(f"/v1/runs/{run}").get_json()["title"] == "sequence search"
+    assert client.get(f"/v1/runs/{run}").get_json()["title"] == "Sequence search"
     complete(engine, storage, settings, folder)
     return run
 
@@ -321,8 +321,8 @@ def test_a_sequence_is_searched(
     text = page(client, f"/search?run={run}")
     found = [row[1:8] for row in rows(text, "Features that fire")]
     assert found == [
-        ["1-", MISSING, "REB1", "4", "6", "1 (5%)", "4%"],
-        ["1+", MISSING, MISSING, "2", "6", "2 (10%)", "8%"],
+        ["1-", MISSING, "REB1", "4.00", "6", "1 (5%)", "4%"],
+        ["1+", MISSING, MISSING, "2.00", "6", "2 (10%)", "8%"],
     ]
     # the first is shown: base 6 of the second block's letters
     assert '<span class="seq">ACGTA<span class="h9" title="6: 4">C</span>GTAC</span>' in text

@@ -48,7 +48,7 @@ def test_a_strand_may_be_named(known: Settings, client: FlaskClient) -> None:
         assert re.findall(r'<h2 id="(?:plus|minus)">(2[+-])', text)[0] == first
     answer = client.get("/features?dictionary=toy-sae&feature=2-", headers=HTML)
     assert answer.headers["Location"] == "/features/toy-sae/2-"
-    assert "there is no feature" in words(page(client, "/features/toy-sae/x-", 404))
+    assert "There is no feature" in words(page(client, "/features/toy-sae/x-", 404))
 
 
 def test_examples_are_coloured_where_the_atlas_has_values(

@@ -63,7 +63,7 @@ def test_parts_of_a_genome_are_submitted(
         ({"gene": "TWO"}, "no gene 'TWO'"),
         ({"gene": "ONE", "sequence": ">a\nACGT\n"}, "not both"),
         ({"genome": "", "gene": "ONE", "sequence": ">a\nACGT\n"}, "say which with genome"),
-        ({"region": "chrA:1-5", "flank": "x"}, "flank"),
+        ({"region": "chrA:1-5", "flank": "x"}, "Flank"),
     ],
 )
 def test_a_wrong_choice_is_shown_again(
