@@ -193,7 +193,7 @@ def identify(session: Session, word: str) -> Identity | None:
 
 
 def note_use(session: Session, token_id: str) -> None:
-    """Keep when a token was last used, to the hour.
+    """Keep when a token last changed something, to the hour.
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
 """Take the pictures of docs/screenshots from a server that runs, with Debian's Chromium.
 
     saetrack serve --data-dir /tmp/shots &
-    .venv/bin/python scripts/screenshots.py RUN [--alleles RUN] [--region RUN] [--found RUN]
+    .venv/bin/python scripts/screenshots.py RUN --locus NAME:START-END [--alleles RUN] ...
 
 RUN is a complete run with genes. The other runs are one of variants, one of regions of a
-registered genome, and a sequence search; their pages are left out where none is named. A page is
+registered genome, a sequence search, and one that is computed meanwhile (--progress); --dead is
+the number of a feature that never fires. Their pages are left out where none is named. A page is
 cut at 1,600 pixels, since its rest repeats, and reduced to 128 colours. README.md of the folder
 is written anew: what each picture shows.
 """
@@ -78,6 +79,11 @@ def pages(arguments: argparse.Namespace) -> list[Shot]:
         Shot("api-group", "/docs/runs", "Reference of a group of routes"),
         Shot("not-found", "/runs/none", "An error"),
     ]
+    if arguments.progress:
+        shots.append(Shot("progress", f"/runs/{arguments.progress}", "A run that is computed now"))
+    if arguments.dead is not None:
+        address = f"/features/{dictionary}/{arguments.dead}"
+        shots.append(Shot("feature-dead", address, "A feature that never fires"))
     if arguments.alleles:
         says = "A run of variants: letters as high as the activation, either allele, difference"
         shots.append(Shot("variants", f"/runs/{arguments.alleles}", says))
@@ -121,7 +127,7 @@ def main() -> int:
     """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
-    for name in ("alleles", "region", "found"):
+    for name in ("alleles", "region", "found", "progress", "dead"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--server", default="http://127.0.0.1:8765")
     parser.add_argument("--dictionary", default="yeast-tree-l2")

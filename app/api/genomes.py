@@ -1,7 +1,7 @@
 """Registered genomes: kept once under a name, for runs over regions of them.
 
-A genome belongs to the server: whoever may ask it anything sees it and runs on it, and whoever may
-submit runs may register one. It is never changed, and not deleted over HTTP: runs keep what they
+A genome belongs to the server: whoever may ask it anything sees it and runs on it. Where there are
+tokens, one with the scope admin registers it. It is never changed, and not deleted over HTTP: runs keep what they
 read of it, but tracks and people go by its name.
 """
 

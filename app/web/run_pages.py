@@ -33,7 +33,7 @@ from app.selection import Choice, json_rows
 from app.track_schemas import ShareLinkPath, ShareQuery
 from app.web.allele_parts import allele_part, opening_view
 from app.web.submit_pages import speed_of, web
-from app.web.tracks import browser_config, chosen_features
+from app.web.tracks import LISTED_CONTIGS, browser_config, chosen_features
 from app.web.words import duration, run_title, state_said, state_title
 
 MAX_STREAMS: Final = 4
@@ -65,9 +65,6 @@ SORTS: Final[Mapping[str, str]] = {
 
 COLUMN_NAME: Final = re.compile(r" \([a-z0-9_]+\)$")
 """Name of a column at the end of a message: of use to programs, not on a page."""
-
-LISTED_CONTIGS: Final = 200
-"""Most sequences whose names are offered for a jump."""
 
 _streams = threading.BoundedSemaphore(MAX_STREAMS)
 

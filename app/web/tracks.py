@@ -17,6 +17,9 @@ from app.alleles import largest_changes
 from app.catalog import Result
 from app.feature_rows import SIGNAL_COLORS, FeatureRow, chosen_rows, parse_rows
 
+LISTED_CONTIGS: Final = 200
+"""Most sequences whose names are offered for a jump."""
+
 SHOWN: Final = 4
 """Features that are drawn where none are chosen."""
 
@@ -124,6 +127,8 @@ def browser_config(
         "search": False,
         "showTrackLabels": True,
         "showSVGButton": True,
+        # a choice of every contig would be slow where there are very many
+        "showChromosomeWidget": len(result.names) <= LISTED_CONTIGS,
         "reference": {
             "id": title[:40],
             "name": title,

@@ -77,6 +77,7 @@ def run(
     write(browser, "#sequence", f">mine\n{bases}\n")
     browser.wait_for("document.querySelector('#checked')?.textContent.includes('12,000 bases')")
     write(browser, "#title", "A <b>browser's</b> run")
+    write(browser, "#taxon", "fungi")
     choose(browser, "#genes", folder / "genes.bed")
     browser.click("#submit button.main")
     browser.wait_for("location.pathname.startsWith('/runs/')")
@@ -175,26 +176,37 @@ def test_the_address_follows_what_is_seen_and_restores_it(
     browser.wait_for("document.getElementById('drawn').textContent.startsWith('no feature')")
 
 
-def test_from_a_feature_to_a_factor_to_a_file(browser: Chromium, root: str, run: str) -> None:
-    browser.goto(f"{root}{run}?features=&sort=max")
+def test_one_way_from_the_form_to_a_file(browser: Chromium, root: str, run: str) -> None:
+    """Submitted and watched by `run`; then tracks, a feature, a factor, the hub and a file."""
+    browser.goto(f"{root}{run}?features=&locus=mine:1-3000")
+    empty = sum(drawn(browser))
+    browser.click("a.draw")
+    browser.wait_for(f"{INK}.reduce((sum, ink) => sum + ink, 0) > {empty + 20}")
     browser.click("#list tbody th a")
     browser.wait_for("location.pathname.startsWith('/features/')")
     # the address changes before the page is there
     browser.wait_for("document.querySelectorAll('.seq .h9').length > 0")
     browser.wait_for("document.readyState === 'complete'")
-    size = browser.evaluate(
-        "fetch(document.querySelector('a[download][href*=\"signal.bw\"]').href)"
-        ".then(answer => answer.arrayBuffer()).then(data => data.byteLength)"
-    )
-    assert size > 500
-    browser.goto(f"{root}{run}?features=")
-    hub = browser.evaluate("document.querySelector('#elsewhere ~ dl code').textContent")
-    text = browser.evaluate(f"fetch({hub!r}).then(answer => answer.text())")
-    assert text.startswith("hub ")
+    signal = browser.evaluate("document.querySelector('a[download][href*=\"signal.bw\"]').href")
+    browser.click("a[href^='/runs/']")
+    browser.wait_for("!!document.querySelector('form[action=\"/tfs\"]')")
     write(browser, "#q", "REB1")
     browser.click("form[action='/tfs'] button")
-    browser.wait_for("location.pathname.startsWith('/tfs')")
-    browser.wait_for("(document.querySelector('h1') || {textContent: ''}).textContent.length > 3")
+    browser.wait_for("location.pathname === '/tfs/REB1'")
+    browser.wait_for("(document.querySelector('h1') || {}).textContent?.includes('REB1')")
+    assert browser.evaluate("document.querySelector('h1').textContent") == (
+        "Features that match REB1"
+    )
+    assert "was understood as a name in JASPAR" in browser.evaluate("document.body.innerText")
+    assert run.removeprefix("/runs/") in browser.evaluate("location.search")
+    browser.click("a[href^='/runs/']")
+    browser.wait_for("!!document.querySelector('#elsewhere ~ dl code')")
+    hub = browser.evaluate("document.querySelector('#elsewhere ~ dl code').textContent")
+    assert browser.evaluate(f"fetch({hub!r}).then(answer => answer.text())").startswith("hub ")
+    size = browser.evaluate(
+        f"fetch({signal!r}).then(answer => answer.arrayBuffer()).then(data => data.byteLength)"
+    )
+    assert size > 500
 
 
 def test_what_is_seen_is_drawn_as_a_figure(browser: Chromium, root: str, run: str) -> None:

@@ -329,7 +329,7 @@ def test_a_sequence_is_searched(
     other = page(client, f"/search?run={run}&feature=1%2B")
     coloured = '<span class="h5" title="5: 1">A</span><span class="h9" title="6: 2">C</span>'
     assert f'<span class="seq">ACGT{coloured}GTAC</span>' in other
-    assert rows(other, "Stretches where feature 1+ is active") == [["5", "6", "2", "6", "AC"]]
+    assert rows(other, "Stretches where feature 1+ is active") == [["5", "6", "2.00", "6", "AC"]]
     assert re.findall(r'<span class="at">(\d+)</span>', text) == ["1", "11"]
     assert f'href="/search?run={run}"' in page(client, f"/runs/{run}")
 
