@@ -74,7 +74,7 @@ _VALUES = ACTIVATIONS_SCHEMA.get_field_index("values")
 GROUP_ROWS = 65_536
 """Stretches in a row group of the Parquet file; a query for one feature reads one or two."""
 
-BASES_PER_BLOCK = 2_000_000
+BASES_PER_BLOCK = 4_000_000
 """Active bases that `merge_stretches` aims to hold in memory at once; up to 100 bytes each
 while their stretches are sorted."""
 

@@ -192,9 +192,11 @@ def find_genes(genes: pa.Table, text: str) -> GeneLoci:
     _check_count(len(wanted), "gene")
     regions: list[Region] = []
     several: dict[str, int] = {}
+    found = _rows_of_genes(genes, wanted)
     for name in wanted:
-        rows = _rows_of_gene(genes, name)
-        places = _places(rows, name)
+        if name not in found:
+            raise UnknownNameError(_no_gene(genes, name))
+        places = _places(found[name], name)
         if len(places) > 1:
             several[name] = len(places)
         regions += places
@@ -358,21 +360,39 @@ def _check(
         )
 
 
-def _rows_of_gene(genes: pa.Table, name: str) -> pa.Table:
-    """The rows of a gene or transcript; by its exact name if there is one, else by any case."""
-    for of in ("name", "transcript"):
-        rows = genes.filter(pc.equal(genes[of], name))
-        if rows.num_rows:
-            return rows
-    for of in ("name", "transcript"):
-        rows = genes.filter(pc.equal(pc.utf8_lower(genes[of]), name.lower()))
-        if rows.num_rows:
-            return rows
+def _rows_of_genes(genes: pa.Table, names: Sequence[str]) -> dict[str, pa.Table]:
+    """The rows of genes or transcripts; by the exact name if there is one, else by any case.
+
+    Each column is gone through once for all names.
+    """
+    found: dict[str, pa.Table] = {}
+    for exact in (True, False):
+        for of in ("name", "transcript"):
+            asked = {name: name if exact else name.lower() for name in names if name not in found}
+            if not asked:
+                return found
+            column_of = genes[of] if exact else pc.utf8_lower(genes[of])
+            near = pc.is_in(column_of, value_set=pa.array(list(asked.values()), pa.string()))
+            rows = genes.filter(near)
+            keys = rows[of] if exact else pc.utf8_lower(rows[of])
+            places: dict[str, list[int]] = {}
+            for at, key in enumerate(keys.to_pylist()):
+                places.setdefault(key, []).append(at)
+            found |= {
+                name: rows.take(pa.array(places[key]))
+                for name, key in asked.items()
+                if key in places
+            }
+    return found
+
+
+def _no_gene(genes: pa.Table, name: str) -> str:
+    """That there is no such gene, and which names are near."""
     known = pc.unique(genes["name"].combine_chunks()).to_pylist()
     by_case = {each.lower(): each for each in known[:_NEAR_AMONG]}
     near = [by_case[each] for each in difflib.get_close_matches(name.lower(), by_case, n=3)]
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise UnknownNameError(
+    return (
         f"there is no gene {name[:100]!r} in the genome's annotation; {hint}it has "
         f"{len(known):,} names"
     )

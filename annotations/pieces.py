@@ -8,6 +8,7 @@ lies in no piece reads as N.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -104,6 +105,7 @@ class PieceFile:
         except OSError as error:
             raise StorageError(f"cannot read {path.name}: {error.strerror}") from error
         self._pieces: dict[str, list[Piece]] = {}
+        self._starts: dict[str, list[int]] = {}
         self._lengths: dict[str, int] = {}
         self.digests: dict[str, str] = {}
         """Refget digest of each whole contig, by name."""
@@ -124,7 +126,11 @@ class PieceFile:
                 raise FormatError(f"{path.name} is no FASTA of pieces, or is damaged")
             name = header[1].decode()
             start, end, length = (int(header[group]) for group in (2, 3, 4))
-            self._pieces.setdefault(name, []).append(Piece(start, end, at + header.end()))
+            held = self._pieces.setdefault(name, [])
+            if held and start < held[-1].end:
+                raise FormatError(f"{path.name} is damaged: its pieces are not in order")
+            held.append(Piece(start, end, at + header.end()))
+            self._starts.setdefault(name, []).append(start)
             self._lengths[name], self.digests[name] = length, header[5].decode()
             at += header.end() + (end - start) + -(-(end - start) // LINE_WIDTH)
         if at != size:
@@ -165,10 +171,14 @@ class PieceFile:
                 f"[{start}, {end}) is not inside record {name!r} of {length} bases"
             )
         found = bytearray(b"N") * (end - start)
-        for piece in self._pieces[name]:
-            low, high = max(start, piece.start), min(end, piece.end)
+        held = self._pieces[name]
+        # the last piece that begins at or before the first base, and those behind it
+        for at in range(max(0, bisect_right(self._starts[name], start) - 1), len(held)):
+            if held[at].start >= end:
+                break
+            low, high = max(start, held[at].start), min(end, held[at].end)
             if low < high:
-                found[low - start : high - start] = self._read(piece, low, high)
+                found[low - start : high - start] = self._read(held[at], low, high)
         return bytes(found)
 
     def _read(self, piece: Piece, start: int, end: int) -> bytes:

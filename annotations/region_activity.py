@@ -7,7 +7,7 @@ The file is sorted by feature: a few rows are read at once, but "all that is act
 has to go through the whole of it, so that `in_region` has a limit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,19 +33,23 @@ from annotations.types import Span
 MAX_SCANNED: Final = 100_000_000
 """Active bases of a file that `in_region` goes through; 3 to 4 seconds."""
 
+MAX_HELD: Final = 5_000_000
+"""Active bases that are held at once, of all rows: 0.6 GB while they are sorted, and 7 seconds."""
+
 REGION_SCHEMA: Final = pa.schema(
     [
         pa.field("feature", pa.uint32(), nullable=False),
         pa.field("strand", pa.int8(), nullable=False),
-        pa.field("max", pa.float32(), nullable=False),
+        pa.field("max", pa.float32()),
         pa.field("position", pa.int64()),
-        pa.field("sum", pa.float64(), nullable=False),
-        pa.field("active_bases", pa.int64(), nullable=False),
-        pa.field("share", pa.float64(), nullable=False),
+        pa.field("sum", pa.float64()),
+        pa.field("active_bases", pa.int64()),
+        pa.field("share", pa.float64()),
     ]
 )
 """One row per feature row. `position`: of the largest value, 0-based, the leftmost among equals,
-null where it is silent; `share`: active bases over the bases of the region."""
+null where it is silent; `share`: active bases over the bases of the region that were read. All are
+null where none was."""
 
 
 def in_region(path: Path, region: Span, *, max_scanned: int = MAX_SCANNED) -> SortedActivations:
@@ -68,7 +72,7 @@ def in_region(path: Path, region: Span, *, max_scanned: int = MAX_SCANNED) -> So
     Raises
     ------
     LimitError
-        If the file holds more.
+        If the file holds more, or the region more than `MAX_HELD`.
     StorageError
         If the file is missing, cut or not one of activations.
     """
@@ -100,13 +104,17 @@ def of_rows(path: Path, rows: Sequence[int], region: Span | None = None) -> Sort
 
     Raises
     ------
+    LimitError
+        If they are more than `MAX_HELD`.
     StorageError
         As `in_region`.
     """
-    table = read_rows(path, rows, None if region is None else region.contig)
+    own = [[row for row in rows if row // 2 == each] for each in sorted({r // 2 for r in rows})]
+    contig = None if region is None else region.contig
+    tables = (read_rows(path, each, contig) for each in own)
     if region is not None:
-        return _cut(_overlapping([table], region), region)
-    return sort(from_stretches(table))
+        return _cut(_overlapping(tables, region), region)
+    return sort(from_stretches(_joined(_bounded(tables))))
 
 
 def within(active: SortedActivations, region: Span) -> SortedActivations:
@@ -119,7 +127,13 @@ def within(active: SortedActivations, region: Span) -> SortedActivations:
     return SortedActivations(*select(active, inside))
 
 
-def summarize(active: Activations, region: Span, rows: Sequence[int] | None = None) -> pa.Table:
+def summarize(
+    active: Activations,
+    region: Span,
+    rows: Sequence[int] | None = None,
+    *,
+    bases: int | None = None,
+) -> pa.Table:
     """What each feature row does in a region.
 
     Parameters
@@ -131,6 +145,9 @@ def summarize(active: Activations, region: Span, rows: Sequence[int] | None = No
     rows : sequence of int, optional
         Which rows, and in which order, silent ones too; by default all that are active, in the
         order of their numbers.
+    bases : int, optional
+        Bases of the region that were read, all by default. Of a region of which none was, nothing
+        is known: its rows hold nulls.
 
     Returns
     -------
@@ -170,15 +187,17 @@ def summarize(active: Activations, region: Span, rows: Sequence[int] | None = No
         there = np.isin(wanted, found)
         place[~there] = 0
     sizes = np.where(there, _taken(counts, place), 0)
+    bases = region.length if bases is None else bases
+    unknown = np.full(len(wanted), bases == 0)
     return pa.table(
         [
             pa.array((wanted // 2).astype(np.uint32)),
             pa.array((1 - 2 * (wanted % 2)).astype(np.int8)),
-            pa.array(np.where(there, _taken(largest, place), 0).astype(np.float32)),
+            pa.array(np.where(there, _taken(largest, place), 0).astype(np.float32), mask=unknown),
             pa.array(_taken(at, place), pa.int64(), mask=~there),
-            pa.array(np.where(there, _taken(total, place), 0.0)),
-            pa.array(sizes.astype(np.int64)),
-            pa.array(sizes / region.length),
+            pa.array(np.where(there, _taken(total, place), 0.0), mask=unknown),
+            pa.array(sizes.astype(np.int64), mask=unknown),
+            pa.array(sizes / max(bases, 1), mask=unknown),
         ],
         schema=REGION_SCHEMA,
     )
@@ -256,12 +275,13 @@ def correlations(active: Activations, rows: Sequence[int], bases: int) -> NDArra
         NaN in the line and column of a row that has the same value everywhere.
     """
     own = row_index(active.feature, active.strand)
-    line = {row: at for at, row in enumerate(rows)}
-    kept = np.isin(own, np.array(list(rows), np.int64))
+    named = np.array(list(rows), np.int64)
+    order = np.argsort(named)
+    kept = np.isin(own, named)
     place = locus_index(active.contig[kept], active.position[kept])
     _, column = np.unique(place, return_inverse=True)
     values = active.value[kept].astype(np.float64)
-    which = np.array([line[row] for row in own[kept].tolist()], np.int64)
+    which = order[np.searchsorted(named, own[kept], sorter=order)]
     matrix = sparse.csr_array(
         (values, (which, column)), shape=(len(rows), int(column.max(initial=-1)) + 1)
     )
@@ -278,7 +298,32 @@ def correlations(active: Activations, rows: Sequence[int], bases: int) -> NDArra
 
 def _overlapping(tables: Iterable[pa.Table], region: Span) -> pa.Table:
     """Stretches that have a base in a region."""
-    return _joined([_overlapping_part(table, region) for table in tables])
+    return _joined(_bounded(_overlapping_part(table, region) for table in tables))
+
+
+def _bounded(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables, as long as they hold no more than `MAX_HELD` active bases together."""
+    held = 0
+    for table in tables:
+        held += pc.sum(pc.list_value_length(table["values"])).as_py() or 0
+        check_held(held)
+        yield table
+
+
+def check_held(active_bases: int) -> None:
+    """Refuse more active bases than are held at once.
+
+    Raises
+    ------
+    LimitError
+        If they are more than `MAX_HELD`.
+    """
+    if active_bases > MAX_HELD:
+        raise LimitError(
+            f"this takes {active_bases:,} active bases or more, and at most {MAX_HELD:,} are "
+            "looked at together; ask for fewer rows or a shorter region, or correlate over the "
+            "region in place of the run"
+        )
 
 
 def _overlapping_part(table: pa.Table, region: Span) -> pa.Table:
@@ -299,7 +344,7 @@ def _cut(table: pa.Table, region: Span) -> SortedActivations:
     return sort(select(active, inside))
 
 
-def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+def _joined(tables: Iterable[pa.Table]) -> pa.Table:
     return pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *tables]).cast(ACTIVATIONS_SCHEMA)
 
 

@@ -4,7 +4,8 @@
 
 Only the columns CHROM, POS, ID, REF and ALT are looked at: genotypes, filters and qualities say
 nothing of what a sequence would be. What a base-by-base comparison cannot use (symbolic
-alleles such as ``<DEL>``, breakends, the ``*`` of a spanning deletion, rows without an alternative)
+alleles such as ``<DEL>``, breakends, the ``*`` of a spanning deletion, rows without an alternative,
+letters such as R that stand for several bases)
 is passed over and counted, so that the answer can say so.
 """
 
@@ -29,8 +30,13 @@ MAX_ALLELE: Final = 10_000
 MAX_BYTES: Final = 1_000_000_000
 """Bytes of a VCF file once decompressed."""
 
+AMBIGUOUS: Final = "letters that stand for several bases"
+"""Why an allele with another IUPAC letter than A, C, G, T and N is passed over."""
+
 _COLUMNS: Final = ("#CHROM", "POS", "ID", "REF", "ALT")
 _BASES: Final = re.compile(r"[ACGTNacgtn]+")
+_SEVERAL: Final = re.compile(r"[ACGTNRYSWKMBDHV]+", re.IGNORECASE)
+"""IUPAC letters: those that are not in `_BASES` stand for several bases."""
 _BREAKEND: Final = re.compile(r"[\[\]]|^\.[A-Za-z]|[A-Za-z]\.$")
 _MAX_POSITION: Final = 2**40
 
@@ -159,13 +165,14 @@ def _alleles(number: int, fields: list[str], skipped: Counter[str]) -> Iterator[
             f"line {number} of the {WHAT} has the position {place[:20]!r}; positions are whole "
             "numbers from 1"
         )
-    if not _BASES.fullmatch(reference):
+    several = not _BASES.fullmatch(reference)
+    if several and not _SEVERAL.fullmatch(reference):
         raise FormatError(
             f"REF of {contig[:100]}:{place} (line {number}) must be letters of A, C, G, T and N, "
             f"got {reference[:20]!r}"
         )
     for alternative in alternatives.split(","):
-        reason = _unusable(reference, alternative)
+        reason = AMBIGUOUS if several else _unusable(reference, alternative)
         if reason is not None:
             skipped[reason] += 1
             continue
@@ -195,4 +202,6 @@ def _unusable(reference: str, alternative: str) -> str | None:
         return "breakend"
     if alternative.upper() == reference.upper():
         return "the same as the reference"
+    if _SEVERAL.fullmatch(alternative) and not _BASES.fullmatch(alternative):
+        return AMBIGUOUS
     return None

@@ -31,7 +31,8 @@ from annotations.types import STRAND_SIGNS, Contig, Strand
 from app.answers import Source, resolve
 from app.catalog import Result
 from app.config import Settings
-from app.database import database_time, now, transaction
+from app.database import database_time, now, take_turns, transaction
+from app.kept_files import files_of_row
 from app.models import ACTIVE_STATES, TERMINAL_STATES, Analysis, AnalysisKind, Run
 from app.storage import Manifest, Storage, manifest_to_json
 
@@ -281,9 +282,10 @@ def create_analysis(
     """
     analysis_id = secrets.token_hex(12)
     prefix = f"analyses/{analysis_id}"
-    try:
+    with files_of_row(engine, storage, prefix, kind=Analysis, row_id=analysis_id, owner=owner):
         inputs = _store(storage, f"{prefix}/input", tables or {}, settings)
         with transaction(engine) as session:
+            take_turns(session, owner)
             run = session.get(Run, run_id)
             if run is None or run.owner != owner:
                 raise UnknownNameError(f"there is no run {run_id[:40]!r}; it has been deleted")
@@ -311,9 +313,6 @@ def create_analysis(
                     attempts=0,
                 )
             )
-    except BaseException:
-        storage.delete_prefix(prefix)
-        raise
     return analysis_id
 
 

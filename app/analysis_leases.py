@@ -11,6 +11,7 @@ that its state is its own. Which are due is said here, too.
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, cast
 
@@ -24,12 +25,13 @@ from app.broker import queue_name
 from app.claims import spans_of
 from app.config import Settings
 from app.database import now
-from app.models import Analysis, AnalysisKind, Computation, Run, State
+from app.models import ACTIVE_STATES, Analysis, AnalysisKind, Computation, Run, State
 from app.shards import changed
 from app.storage import Manifest, manifest_from_json
 
 MESSAGES: Final = 2
-"""Messages kept in flight: analyses take turns with the shards of runs."""
+"""Messages kept in flight for each live worker of a queue: analyses take turns with the shards of
+runs."""
 
 MAX_RESULT_BYTES: Final = 4_000_000
 """Largest answer, as JSON text."""
@@ -258,8 +260,13 @@ def release_analyses(session: Session, owner: str, *, stopped: bool) -> int:
     return cast("CursorResult[Any]", result).rowcount
 
 
-def due_analyses(session: Session, settings: Settings, *, alive: int) -> list[DueAnalysis]:
+def due_analyses(
+    session: Session, settings: Settings, *, alive: Mapping[str, int]
+) -> list[DueAnalysis]:
     """Analyses to send a message for now; they count as sent when this is committed.
+
+    Each model's queue has messages of its own: those of a model that no worker serves keep none
+    from the others.
 
     Parameters
     ----------
@@ -267,60 +274,91 @@ def due_analyses(session: Session, settings: Settings, *, alive: int) -> list[Du
         A writing transaction. Commit before sending.
     settings : Settings
         How long to wait before a message is sent again.
-    alive : int
-        Live workers; a message that nobody acted on is sent again only while there is one.
+    alive : mapping of str to int
+        Live workers by the model queue they read, 0 for others, as from
+        `app.dispatch.live_queues`; a message that nobody acted on is sent again only while
+        there is one.
 
     Returns
     -------
     due : list of DueAnalysis
-        In the order to send: the oldest first, so many that `MESSAGES` are in flight.
+        In the order to send: of each queue the oldest first, so many that `MESSAGES` for each of
+        its workers are in flight.
     """
     recent = Analysis.published_at > now() - settings.republish_seconds
-    waiting = session.scalar(
-        select(func.count()).select_from(Analysis).where(Analysis.state == "QUEUED", recent)
-    )
-    unsent: ColumnElement[bool] = Analysis.published_at.is_(None)
-    if alive:
-        unsent = or_(unsent, ~recent)
-    found = session.execute(
-        select(Analysis.id, Computation.queue)
+    waiting = (
+        select(Computation.queue, func.count())
+        .select_from(Analysis)
         .join(Run, Run.id == Analysis.run_id)
         .join(Computation, Computation.id == Run.computation_id)
-        .where(_is_free(), unsent, Analysis.attempts < settings.max_attempts)
-        .order_by(Analysis.created_at, Analysis.id)
-        .limit(max(0, MESSAGES - int(waiting or 0)))
-        .with_for_update(of=Analysis, skip_locked=True)
-    ).all()
+        .where(Analysis.state.in_(ACTIVE_STATES))
+        .group_by(Computation.queue)
+    )
+    in_flight: Counter[str] = Counter()
+    for queue, count in session.execute(waiting.where(Analysis.state == "QUEUED", recent)):
+        in_flight[queue] = count
+    found: list[DueAnalysis] = []
+    for queue, _ in session.execute(waiting.order_by(Computation.queue)).all():
+        workers = alive.get(queue, 0)
+        unsent: ColumnElement[bool] = Analysis.published_at.is_(None)
+        if workers:
+            unsent = or_(unsent, ~recent)
+        rows = session.scalars(
+            select(Analysis.id)
+            .join(Run, Run.id == Analysis.run_id)
+            .join(Computation, Computation.id == Run.computation_id)
+            .where(
+                Computation.queue == queue,
+                _is_free(),
+                unsent,
+                Analysis.attempts < settings.max_attempts,
+            )
+            .order_by(Analysis.created_at, Analysis.id)
+            .limit(max(0, MESSAGES * max(1, workers) - in_flight[queue]))
+            .with_for_update(of=Analysis, skip_locked=True)
+        ).all()
+        found += [DueAnalysis(row, queue_name(queue, urgent=True)) for row in rows]
     session.execute(
         update(Analysis)
-        .where(Analysis.id.in_([row.id for row in found]))
+        .where(Analysis.id.in_([item.analysis_id for item in found]))
         .values(published_at=now())
     )
-    return [DueAnalysis(row.id, queue_name(row.queue, urgent=True)) for row in found]
+    return found
 
 
 def fail_exhausted_analyses(session: Session, settings: Settings) -> list[str]:
     """Fail the analyses whose last attempt ended without a word; returns their ids."""
     spent = session.scalars(
-        select(Analysis).where(_is_free(), Analysis.attempts >= settings.max_attempts)
+        select(Analysis.id).where(_is_free(), Analysis.attempts >= settings.max_attempts)
     ).all()
-    for analysis in spent:
-        said = f"; the last word was: {analysis.error_message}" if analysis.error_message else ""
-        session.execute(
-            update(Analysis)
-            .where(Analysis.id == analysis.id)
-            .values(
-                state="EXECUTOR_ERROR",
-                finished_at=now(),
-                error_code="worker-lost",
-                error_message=(
-                    f"the analysis was given up after {analysis.attempts} attempts: each time its "
-                    f"worker died or stopped answering{said}"
-                ),
-                **_no_lease(),
-            )
+    return [analysis_id for analysis_id in spent if _give_up(session, analysis_id, settings)]
+
+
+def _give_up(session: Session, analysis_id: str, settings: Settings) -> bool:
+    """Fail an analysis; False if it is no longer spent, since its worker had a late word."""
+    analysis = session.get(Analysis, analysis_id, populate_existing=True)
+    if analysis is None:
+        return False
+    said = f"; the last word was: {analysis.error_message}" if analysis.error_message else ""
+    return changed(
+        session,
+        update(Analysis)
+        .where(
+            Analysis.id == analysis_id,
+            _is_free(),
+            Analysis.attempts >= settings.max_attempts,
         )
-    return [analysis.id for analysis in spent]
+        .values(
+            state="EXECUTOR_ERROR",
+            finished_at=now(),
+            error_code="worker-lost",
+            error_message=(
+                f"the analysis was given up after {analysis.attempts} attempts: each time its "
+                f"worker died or stopped answering{said}"
+            ),
+            **_no_lease(),
+        ),
+    )
 
 
 def _is_free() -> ColumnElement[bool]:

@@ -638,7 +638,8 @@ class Run:
         Returns
         -------
         table : DataFrame
-            `position` (0-based), and a column for each row.
+            `position` (0-based), and a column for each row: 0 where it is silent, NaN where the
+            run did not read.
         """
         asked = {"features": _text(rows if isinstance(rows, str) else list(rows)), "region": region}
         return self.client.table(f"{self._path}/activations", **asked)

@@ -57,6 +57,9 @@ AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "
 DEADLOCK_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL's codes of a transaction that gave way to another."""
 
+TURN_SECONDS = 10
+"""How long a transaction waits for its turn."""
+
 MIGRATION_LOCK = 7_243_650_117
 """Number of the PostgreSQL advisory lock that serialises migrations."""
 
@@ -205,6 +208,29 @@ def is_away(error: Exception) -> bool:
         gone = isinstance(error, (InterfaceError, OperationalError))
         return error.connection_invalidated or passing or (gone and "full" not in str(error.orig))
     return isinstance(error, TimeoutError)
+
+
+def take_turns(session: Session, owner: str) -> None:
+    """Have transactions of one owner that count what there is, and add to it, come one by one.
+
+    It is called before anything else is read or locked, so that no two wait for each other.
+
+    Parameters
+    ----------
+    session : Session
+        A writing transaction; on SQLite it is alone in any case.
+    owner : str
+        Whose.
+
+    Raises
+    ------
+    DBAPIError
+        If another had its turn for `TURN_SECONDS`.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"SET LOCAL lock_timeout = '{TURN_SECONDS}s'"))
+        words = {"owner": f"saetrack {owner}"}
+        session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 0))"), words)
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
     recent = Shard.published_at > now() - settings.republish_seconds
     small = Computation.bases <= settings.urgent_bases
     active = Computation.state.in_(ACTIVE_STATES)
-    alive = Counter(queue for worker in live_workers(session, settings) for queue in worker.queues)
+    alive = live_queues(session, settings)
     in_flight: Counter[tuple[str, bool]] = Counter()
     for queue, bases, count in session.execute(
         select(Computation.queue, Computation.bases, func.count())
@@ -257,6 +257,11 @@ def live_workers(session: Session, settings: Settings) -> list[Worker]:
     """The workers that have reported lately, by name."""
     lately = Worker.seen_at > now() - settings.worker_seconds
     return list(session.scalars(select(Worker).where(lately).order_by(Worker.id)))
+
+
+def live_queues(session: Session, settings: Settings) -> Counter[str]:
+    """How many live workers read each model queue."""
+    return Counter(queue for worker in live_workers(session, settings) for queue in worker.queues)
 
 
 def take_job(session: Session, name: str, owner: str, seconds: float) -> bool:

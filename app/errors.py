@@ -37,7 +37,7 @@ from app.database import is_away
 logger = logging.getLogger(__name__)
 
 AWAY_SECONDS = 5
-"""When to try again what the database was away for."""
+"""When to try again what the database or the storage was away for."""
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -154,6 +154,8 @@ def _on_own(error: SaetrackError) -> Response:
     answer = problem(status, error.code, str(error), errors=places, state=state)
     if isinstance(error, QuotaError | BusyError):
         answer.headers["Retry-After"] = str(error.seconds)
+    if isinstance(error, UnavailableError):
+        answer.headers["Retry-After"] = str(AWAY_SECONDS)
     return answer
 
 

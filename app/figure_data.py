@@ -29,6 +29,7 @@ from annotations.sequence_files import StoredBases
 from annotations.sequences import encode_bases
 from annotations.tracks import signal_runs
 from annotations.types import STRAND_SIGNS, Span
+from annotations.unread import unread
 from app import catalog, figures
 from app.catalog import Result
 from app.feature_rows import FeatureRow
@@ -83,10 +84,11 @@ def parse_region(text: str, names: Sequence[str], lengths: Sequence[int]) -> Spa
     if name not in names:
         asked = name or text
         near = get_close_matches(asked, names, n=3, cutoff=0.5) if len(names) <= 10_000 else []
-        hint = f"; near names: {', '.join(near)}" if near else ""
+        near = near or list(names[:3])
+        hint = f"; there are: {', '.join(near)}{', ...' if len(names) > len(near) else ''}"
         raise UnknownNameError(
             f"there is no sequence {asked[:60]!r} here{hint}; a region is a name or "
-            "name:start-end, such as chrI:201000-203000"
+            f"name:start-end, such as {near[0][:60]}:1-2000"
         )
     at = list(names).index(name)
     numbers = [part.strip() for part in (first, last)]
@@ -144,6 +146,7 @@ def region_data(
         motifs=[] if not motifs else _motif_lines(result, span, motifs),
         bases=_bases(result, span) if short and result.sequences is not None else None,
         metadata=json.dumps(_about(result, span, rows), sort_keys=True, ensure_ascii=False),
+        unread=unread(span, result.spans),
     )
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from annotations.logos import COLOURS as BASE_COLOURS
 from annotations.peak_track import COLOR_WORDS, COLORS
-from annotations.types import counted
+from annotations.types import Span, counted
+from annotations.unread import bases_read, unread_bins
 from app.drawing import (
     Drawing,
     Letter,
@@ -31,6 +32,7 @@ from app.drawing import (
 from app.figure_frame import PALETTES, Frame, Theme
 from app.figure_genes import Gene, draw_genes
 from app.figure_runs import Runs, binned, peak_value
+from app.figure_unread import WORDS, draw_key, draw_unread
 from app.raster import png
 
 SIZE: Final = 28 / 3
@@ -113,6 +115,21 @@ class Region:
     """Of the region in the sense of the contig; None where they are not known or too many."""
     metadata: str = ""
     """Who made the data from what, for programs."""
+    unread: Sequence[Span] = ()
+    """Parts that were not read, as from `annotations.unread.unread`: unknown, not silent."""
+
+    @property
+    def span(self) -> Span:
+        """Its place."""
+        return Span(self.unread[0].contig if self.unread else 0, self.start, self.end)
+
+    @property
+    def silent(self) -> str:
+        """What stands in place of a signal that is nowhere above 0."""
+        read = bases_read(self.span, self.unread)
+        if not read:
+            return WORDS
+        return "silent here" if read == self.end - self.start else "silent where it was read"
 
     @property
     def locus(self) -> str:
@@ -191,6 +208,9 @@ def draw_region(region: Region, style: Style | None = None) -> Drawing:
     keys, height = _evidence_key(region, frame, y, style.width)
     shapes += keys
     y += height
+    if region.unread:
+        shapes += draw_key(frame, MARGIN, y, SMALL)
+        y += SMALL + GAP
     return Drawing(
         style.width,
         y + MARGIN - GAP,
@@ -206,9 +226,12 @@ def describe(region: Region, largest: Sequence[float]) -> str:
     """What a figure shows, for those who do not see it."""
     bases = counted(region.end - region.start, "base")
     said = [f"{region.locus}, {bases}, positions from 1."]
+    if region.unread:
+        missing = sum(gap.length for gap in region.unread)
+        said.append(f"{counted(missing, 'base')} {WORDS}, hatched.")
     for signal, top in zip(region.signals, largest, strict=True):
         known = f", {signal.label}" if signal.label else ""
-        what = signal.note or (f"at most {_value(top)}" if top > 0 else "silent here")
+        what = signal.note or (f"at most {_value(top)}" if top > 0 else region.silent)
         peaks = f", {counted(len(signal.peaks), 'peak')}" if signal.peaks else ""
         said.append(f"Feature {signal.name}{known}: {what}{peaks}.")
     if region.genes:
@@ -274,6 +297,10 @@ def _signal(
         base = y + SIZE - 1 + (at + 1) * (SMALL + 2)
         shapes.append(Text(MARGIN, base, line, SMALL, palette.soft))
     shapes.append(Line(frame.left, ground, frame.right, ground, palette.rule))
+    if region.unread:
+        bins = min(int(frame.right - frame.left), region.end - region.start)
+        missing = unread_bins(region.span, region.unread, bins)
+        shapes += draw_unread(missing, frame, y + 2, ground)
     if top > 0:
         shapes += [
             Line(frame.left - 1, y + 2, frame.left - 1, ground, palette.soft),
@@ -285,7 +312,7 @@ def _signal(
     own = peak_value(signal.runs, region.start, region.end)
     if signal.note or own == 0:
         middle = (frame.left + frame.right) / 2
-        said = signal.note or "silent here"
+        said = signal.note or region.silent
         shapes.append(Text(middle, ground - 6, said, SMALL, palette.soft, "middle"))
     for peak in signal.peaks:
         if region.start <= peak.position < region.end:

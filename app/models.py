@@ -257,7 +257,7 @@ class Token(Base):
     expires_at: Mapped[float | None]
     revoked_at: Mapped[float | None]
     used_at: Mapped[float | None]
-    """When it was last used, to the hour."""
+    """When it last changed something, to the hour: who only reads writes nothing."""
 
 
 class Worker(Base):

@@ -22,6 +22,7 @@ from annotations.active_bases import Activations, SortedActivations, row_index
 from annotations.errors import LimitError, OptionError
 from annotations.peaks import RADIUS, local_maxima
 from annotations.region_activity import (
+    check_held,
     correlations,
     in_region,
     of_rows,
@@ -30,6 +31,7 @@ from annotations.region_activity import (
     within,
 )
 from annotations.types import Span
+from annotations.unread import bases_read, unread
 from app import catalog
 from app.answers import Listing
 from app.catalog import Result
@@ -60,7 +62,7 @@ class RegionFilters:
     min_max: float = 0.0
     """Only rows whose largest activation in the region is at least this."""
     min_share: float = 0.0
-    """Only rows active at this share of the region's bases, or more."""
+    """Only rows active at this share of the region's bases that were read, or more."""
     max_density: float = 1.0
     """Only rows active at this share of the whole run's bases, or less."""
 
@@ -81,11 +83,13 @@ class Comparison(NamedTuple):
     """Shape (rows, rows); NaN for a row that is the same everywhere."""
     over: str
     """What was correlated: "region" or "run"."""
+    unread: list[Span]
+    """Parts of the region that the run did not read."""
 
     def to_listing(self, names: Sequence[str]) -> Listing:
         """As the interface answers it."""
         head = {
-            **region_json(self.region, names),
+            **region_json(self.region, names, self.unread),
             "names": [row_name(row) for row in self.rows],
             "correlation_over": self.over,
             "correlation": [
@@ -105,14 +109,15 @@ def locus_text(region: Span, names: Sequence[str]) -> str:
     return f"{names[region.contig]}:{region.start + 1}-{region.end}"
 
 
-def region_json(region: Span, names: Sequence[str]) -> dict[str, Any]:
-    """A region as JSON values."""
+def region_json(region: Span, names: Sequence[str], gaps: Sequence[Span] = ()) -> dict[str, Any]:
+    """A region as JSON values, with the parts of it that were not read."""
     return {
         "region": locus_text(region, names),
         "contig": names[region.contig],
         "start": region.start,
         "end": region.end,
         "coordinate_system": COORDINATES,
+        "bases_read": bases_read(region, gaps),
     }
 
 
@@ -203,7 +208,8 @@ def region_features(
     if choice.sort not in SORTS:
         raise OptionError(f"sort must be one of {', '.join(SORTS)}, got {choice.sort[:40]!r}")
     active = in_region(result.files["activations.parquet"], region)
-    table = _with_known(result, summarize(active, region))
+    gaps = unread(region, result.spans)
+    table = _with_known(result, summarize(active, region, bases=bases_read(region, gaps)))
     kept = pc.and_(
         pc.greater_equal(table["max"], pa.scalar(filters.min_max, pa.float32())),
         pc.and_(
@@ -218,7 +224,7 @@ def region_features(
     keys += [("feature", "ascending")] if choice.sort != "feature" else []
     keys.append(("strand", "descending"))
     page = page_of(table.filter(kept).sort_by(keys), choice)
-    return Listing("features", page, region_json(region, result.names))
+    return Listing("features", page, region_json(region, result.names, gaps))
 
 
 def comparison(
@@ -235,28 +241,39 @@ def comparison(
     region : Span
         Where.
     over : {"region", "run"}
-        The bases that are correlated. Over the run, bases that were not read (N) count for none.
+        The bases that are correlated. Bases that were not read count for none: those outside the
+        regions of the run, and over the run also N.
 
     Returns
     -------
     comparison : Comparison
+
+    Raises
+    ------
+    LimitError
+        If the rows have more active bases there than are looked at together.
     """
+    if over == "run":
+        check_held(_active_in_run(result, rows))
     path = result.files["activations.parquet"]
     # a peak at the region's edge must not be one that a larger base beyond it hides
     wide = None if over == "run" else _wider(region, result.lengths[region.contig])
     read = of_rows(path, rows, wide)
     active = within(read, region)
-    bases = region.length
+    gaps = unread(region, result.spans)
+    known = bases_read(region, gaps)
+    bases = max(known, 1)
     if over == "run":
         bases = max(_scanned_bases(result), 1)
     return Comparison(
         region=region,
         rows=list(rows),
         active=active,
-        table=_with_known(result, summarize(active, region, rows)),
-        peaks=_top_peaks(read, region, rows),
+        table=_with_known(result, summarize(active, region, rows, bases=known)),
+        peaks=_top_peaks(result, read, region, rows),
         correlation=correlations(read if over == "run" else active, rows, bases),
         over=over,
+        unread=gaps,
     )
 
 
@@ -271,7 +288,7 @@ def activations(result: Result, rows: Sequence[int], region: Span) -> NDArray[np
     Returns
     -------
     values : ndarray of float32, shape (len(rows), region.length)
-        0 where silent.
+        0 where silent, NaN at bases that the run did not read.
 
     Raises
     ------
@@ -285,7 +302,10 @@ def activations(result: Result, rows: Sequence[int], region: Span) -> NDArray[np
             "bigWig: /v1/runs/.../features/.../signal.bw"
         )
     active = of_rows(result.files["activations.parquet"], rows, region)
-    return values_by_base(active, region, rows)
+    values = values_by_base(active, region, rows)
+    for _, start, end in unread(region, result.spans):
+        values[:, start - region.start : end - region.start] = np.nan
+    return values
 
 
 def _wider(region: Span, length: int) -> Span:
@@ -293,18 +313,57 @@ def _wider(region: Span, length: int) -> Span:
 
 
 def _top_peaks(
-    active: SortedActivations, region: Span, rows: Sequence[int]
+    result: Result, active: SortedActivations, region: Span, rows: Sequence[int]
 ) -> list[list[tuple[int, float]]]:
-    """The highest local maxima of each row in a region."""
+    """The highest local maxima of each row in a region.
+
+    Near a base that was not read, which may hide a larger value, only the run's own peaks count:
+    the run looked beyond its regions for them.
+    """
     own = row_index(active.feature, active.strand)
     inside = (active.contig == region.contig) & (active.position >= region.start)
     is_peak = local_maxima(active) & inside & (active.position < region.end)
+    gaps = unread(_wider(region, result.lengths[region.contig]), result.spans)
+    if gaps:
+        starts, ends = np.array([(gap.start, gap.end) for gap in gaps], dtype=np.int64).T
+        last = np.searchsorted(starts, active.position + RADIUS, side="right") - 1
+        unsure = (last >= 0) & (ends[last] > active.position - RADIUS)
+        is_peak &= ~unsure | _is_known_peak(result, active, region, rows)
     found = []
     for row in rows:
         mine = np.flatnonzero(is_peak & (own == row))
         mine = mine[np.argsort(-active.value[mine], kind="stable")][:TOP_PEAKS]
         found.append([(int(active.position[at]), float(active.value[at])) for at in mine])
     return found
+
+
+def _is_known_peak(
+    result: Result, active: SortedActivations, region: Span, rows: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Which active bases are peaks of the run in a region."""
+    own = pc.field("feature").isin(sorted({row // 2 for row in rows}))
+    here = (
+        (pc.field("contig") == region.contig)
+        & (pc.field("position") >= region.start)
+        & (pc.field("position") < region.end)
+    )
+    columns = ["feature", "strand", "position"]
+    table = result.table("peaks", filters=own & here, columns=columns)
+    row, position = row_index(active.feature, active.strand), active.position
+    known = row_index(table["feature"].to_numpy(), table["strand"].to_numpy())
+    length = result.lengths[region.contig]
+    keys = known * length + table["position"].to_numpy()
+    inside: NDArray[np.bool_] = np.isin(row * length + position, keys)
+    return inside & (active.contig == region.contig)
+
+
+def _active_in_run(result: Result, rows: Sequence[int]) -> int:
+    """Active bases of feature rows in the whole run."""
+    own = pc.field("feature").isin(sorted({row // 2 for row in rows}))
+    table = result.table("features", filters=own, columns=["feature", "strand", "active_bases"])
+    row = row_index(table["feature"].to_numpy(), table["strand"].to_numpy())
+    counts = table["active_bases"].to_numpy()[np.isin(row, np.array(list(rows), np.int64))]
+    return int(counts.sum())
 
 
 def _with_known(result: Result, table: pa.Table) -> pa.Table:

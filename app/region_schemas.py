@@ -31,7 +31,7 @@ class RegionQuery(TableQuery):
         0.0, ge=0, le=100_000, description="Only rows that reach this activation in the region."
     )
     min_share: float = Field(
-        0.0, ge=0, le=1, description="Only rows active at this share of the region, or more."
+        0.0, ge=0, le=1, description="Only rows active at this share of the bases read, or more."
     )
     max_density: float = Field(
         1.0, ge=0, le=1, description="Only rows active at this share of the whole run, or less."
@@ -87,16 +87,22 @@ class Region(BaseModel):
     start: int = Field(description="0-based.")
     end: int = Field(description="Exclusive.")
     coordinate_system: Literal["0-based, half-open"]
+    bases_read: int = Field(
+        description="Bases of it that the run read: fewer than all in a run over regions of a "
+        "genome."
+    )
 
 
 class RegionRow(Row):
-    """A feature row in a region."""
+    """A feature row in a region; null of a region of which the run read nothing."""
 
-    max: float = Field(description="Largest activation in the region; 0 if silent there.")
+    max: float | None = Field(description="Largest activation in the region; 0 if silent there.")
     position: int | None = Field(description="Of the largest activation, 0-based.")
-    sum: float = Field(description="Of the activations in the region.")
-    active_bases: int
-    share: float = Field(description="Active bases over the bases of the region.")
+    sum: float | None = Field(description="Of the activations in the region.")
+    active_bases: int | None
+    share: float | None = Field(
+        description="Active bases over the bases of the region that were read."
+    )
     density: float | None = Field(description="Active bases over all bases, in the whole run.")
     run_max: float | None = Field(description="Largest activation in the whole run.")
     label: str | None
@@ -128,7 +134,8 @@ class ComparisonView(RegionFeatures):
     names: list[str]
     correlation_over: Literal["region", "run"]
     correlation: list[list[float | None]] = Field(
-        description="Pearson, silent bases as 0; null for a row that is the same everywhere."
+        description="Pearson over the bases that were read, silent ones as 0; null for a row that "
+        "is the same everywhere."
     )
     peaks: list[list[RegionPeak]] = Field(description="Up to three a row, the highest first.")
 
@@ -138,7 +145,9 @@ class RowValues(BaseModel):
 
     feature: int
     strand: str
-    values: list[float] = Field(description="From the first base on; 0 where silent.")
+    values: list[float | None] = Field(
+        description="From the first base on; 0 where silent, null where the run did not read."
+    )
 
 
 class ActivationsView(Region):

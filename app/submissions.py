@@ -10,6 +10,7 @@ import json
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path, PurePath
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -33,8 +34,9 @@ from annotations.types import Contig, Span
 from annotations.windows import plan_shards, plan_spans
 from app.broker import model_queue
 from app.config import Settings
-from app.database import database_time, transaction
-from app.models import TERMINAL_STATES, Computation, Run, Shard
+from app.database import database_time, take_turns, transaction
+from app.kept_files import Losses, files_of_row, find_losses, restart
+from app.models import Computation, Run, Shard
 from app.rates import check_quota
 from app.run_content import Content, Sent, content_of
 from app.storage import Manifest, Storage, manifest_to_json
@@ -144,10 +146,11 @@ def create_run(
     )
     digest = parameters_digest(parameters)
     scope = "" if settings.share_computations else owner
+    run_id = secrets.token_hex(12)
 
-    def new_run(session: Session, computation_id: str) -> str:
+    def add_run(session: Session, computation_id: str) -> None:
         run = Run(
-            id=secrets.token_hex(12),
+            id=run_id,
             owner=owner,
             title=shown_title,
             filename=_file_name(filename or content.filename),
@@ -159,10 +162,13 @@ def create_run(
             annotation_skipped=None if table is None else skipped_entries(table),
         )
         session.add(run)
-        return run.id
 
-    def join_equal() -> CreatedRun | None:
+    def files(prefix: str) -> AbstractContextManager[None]:
+        return files_of_row(engine, storage, prefix, kind=Run, row_id=run_id, owner=owner)
+
+    def join(losses: Losses | None = None, inputs: Manifest | None = None) -> CreatedRun | None:
         with transaction(engine) as session:
+            take_turns(session, owner)
             equal = session.scalar(
                 select(Computation)
                 .where(Computation.digest == digest, Computation.scope == scope)
@@ -170,8 +176,25 @@ def create_run(
             )
             if equal is None:
                 return None
-            restarted = _restart(session, equal)
-            return CreatedRun(new_run(session, equal.id), restarted, equal.state == "COMPLETE")
+            if equal.state != "COMPLETE":
+                check_quota(session, settings, owner, content.bases, 0)
+            restarted = restart(session, equal, losses, inputs)
+            add_run(session, equal.id)
+            return CreatedRun(run_id, restarted, equal.state == "COMPLETE")
+
+    def join_equal() -> CreatedRun | None:
+        losses = find_losses(engine, storage, digest, scope)
+        if losses is None or not losses.inputs:
+            return join(losses)
+        # a folder of their own: what is left of the old ones may be of another spelling
+        folder = f"{losses.prefix}/input-{secrets.token_hex(4)}"
+        joined: CreatedRun | None = CreatedRun(run_id, True, False)
+        with files(folder):
+            inputs = _store_inputs(storage, folder, content, own_motifs, settings)
+            joined = join(losses, inputs)
+        if joined is None or not joined.created:
+            storage.delete_prefix(folder)
+        return joined
 
     joined = join_equal()
     if joined is not None:
@@ -179,38 +202,36 @@ def create_run(
     computation_id = secrets.token_hex(16)
     prefix = f"computations/{computation_id}"
     try:
-        inputs = _store_inputs(storage, f"{prefix}/input", content, own_motifs, settings)
-        with transaction(engine) as session:
-            new_bytes = sum(file.bytes for file in inputs.values())
-            check_quota(session, settings, owner, content.bases, new_bytes)
-            _insert(
-                session,
-                Computation(
-                    id=computation_id,
-                    digest=digest,
-                    scope=scope,
-                    state="QUEUED",
-                    created_at=database_time(session),
-                    dictionary_id=card.id,
-                    queue=model_queue(card.model_sha256),
-                    parameters=parameters,
-                    lengths=[contig.length for contig in found],
-                    bases=content.bases,
-                    inputs=manifest_to_json(inputs),
-                ),
-                plan_of(content, stride=card.stride, target=settings.shard_bases),
-            )
-            run_id = new_run(session, computation_id)
+        with files(prefix):
+            inputs = _store_inputs(storage, f"{prefix}/input", content, own_motifs, settings)
+            with transaction(engine) as session:
+                take_turns(session, owner)
+                new_bytes = sum(file.bytes for file in inputs.values())
+                check_quota(session, settings, owner, content.bases, new_bytes)
+                _insert(
+                    session,
+                    Computation(
+                        id=computation_id,
+                        digest=digest,
+                        scope=scope,
+                        state="QUEUED",
+                        created_at=database_time(session),
+                        dictionary_id=card.id,
+                        queue=model_queue(card.model_sha256),
+                        parameters=parameters,
+                        lengths=[contig.length for contig in found],
+                        bases=content.bases,
+                        inputs=manifest_to_json(inputs),
+                    ),
+                    plan_of(content, stride=card.stride, target=settings.shard_bases),
+                )
+                add_run(session, computation_id)
     except IntegrityError:
         # an equal submission was quicker
-        storage.delete_prefix(prefix)
         joined = join_equal()
         if joined is None:
             raise
         return joined
-    except BaseException:
-        storage.delete_prefix(prefix)
-        raise
     return CreatedRun(run_id, True, False)
 
 
@@ -358,31 +379,6 @@ def _insert(session: Session, computation: Computation, plan: Sequence[tuple[Spa
         )
         for position, (kind, spans) in enumerate(pieces)
     )
-
-
-def _restart(session: Session, computation: Computation) -> bool:
-    """Start a computation again that has failed or was canceled; complete shards stay."""
-    if computation.state not in TERMINAL_STATES or computation.state == "COMPLETE":
-        return False
-    computation.state = "QUEUED"
-    computation.started_at = computation.finished_at = None
-    computation.error_code = computation.error_message = None
-    session.execute(
-        update(Shard)
-        .where(Shard.computation_id == computation.id, Shard.state != "COMPLETE")
-        .values(
-            state="QUEUED",
-            attempts=0,
-            bases_done=0,
-            lease_owner=None,
-            lease_token=None,
-            lease_until=None,
-            published_at=None,
-            error=None,
-        )
-    )
-    session.flush()
-    return True
 
 
 def _table_digest(table: pa.Table) -> str:

@@ -37,7 +37,7 @@ SESSION_SECONDS: Final = 12 * 3_600.0
 MAX_DAYS: Final = 3_650
 MAX_NAME: Final = 100
 USE_SECONDS: Final = 3_600.0
-"""How exactly the last use of a token is kept: a write for each request would be one too many."""
+"""How exactly the last change by a token is kept: a write for each would be one too many."""
 
 _TOKEN_BYTES: Final = 32
 _OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")

@@ -153,7 +153,7 @@ class UcscDataQuery(UcscQuery):
     start: int | None = Field(None, ge=0, description="Needs chrom and end.")
     end: int | None = Field(None, ge=0)
     maxItemsOutput: int = Field(  # noqa: N815 - UCSC's word
-        1000, ge=-1, le=1_000_000, description="Most items; -1 for a million."
+        1000, ge=-1, le=100_000, description="Most items; -1 for 100,000, the most."
     )
 
 

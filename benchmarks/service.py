@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -117,7 +118,10 @@ def arguments() -> argparse.Namespace:
     part.add_argument("--questions", type=int, default=50)
     for part in parts.choices.values():
         part.add_argument("--out", type=Path)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.part == "overhead" and args.genes is not None and args.bases:
+        parser.error("--genes are of the whole record: leave --bases out")
+    return args
 
 
 def scaling(args: argparse.Namespace) -> dict[str, Any]:
@@ -392,8 +396,11 @@ def submit(here: Any, fasta: bytes, *, genes: Path | None = None, taxon: str | N
         ) + f"--{word}--\r\n".encode()  # fmt: skip
         kind = f"multipart/form-data; boundary={word}"
     request = urllib.request.Request(address, data=body, headers={"Content-Type": kind})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310 - our own server
-        return str(json.loads(answer.read())["id"])
+    try:
+        with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310 - our own server
+            return str(json.loads(answer.read())["id"])
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"the submission was refused: {error.read().decode()[:500]}") from error
 
 
 def cpu_of(here: Any) -> float:

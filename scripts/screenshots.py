@@ -4,8 +4,8 @@
     .venv/bin/python scripts/screenshots.py RUN --locus NAME:START-END [--alleles RUN] ...
 
 RUN is a complete run with genes. The other runs are one of variants, one of regions of a
-registered genome, a sequence search, and one that is computed meanwhile (--progress); --dead is
-the number of a feature that never fires. Their pages are left out where none is named. A page is
+registered genome, a sequence search, and one that is computed meanwhile (--progress);
+their pages are left out where none is named. A page is
 cut at 1,600 pixels, since its rest repeats, and reduced to 128 colours. README.md of the folder
 is written anew: what each picture shows.
 """
@@ -81,9 +81,6 @@ def pages(arguments: argparse.Namespace) -> list[Shot]:
     ]
     if arguments.progress:
         shots.append(Shot("progress", f"/runs/{arguments.progress}", "A run that is computed now"))
-    if arguments.dead is not None:
-        address = f"/features/{dictionary}/{arguments.dead}"
-        shots.append(Shot("feature-dead", address, "A feature that never fires"))
     if arguments.alleles:
         says = "A run of variants: letters as high as the activation, either allele, difference"
         shots.append(Shot("variants", f"/runs/{arguments.alleles}", says))
@@ -127,7 +124,7 @@ def main() -> int:
     """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
-    for name in ("alleles", "region", "found", "progress", "dead"):
+    for name in ("alleles", "region", "found", "progress"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--server", default="http://127.0.0.1:8765")
     parser.add_argument("--dictionary", default="yeast-tree-l2")

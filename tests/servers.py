@@ -4,6 +4,7 @@ Redis and PostgreSQL are programs of the system (`scripts/install_servers.sh`); 
 moto, which keeps its objects in memory. All die with the test process, however it ends.
 """
 
+import atexit
 import ctypes
 import os
 import shutil
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -102,6 +104,7 @@ class Server:
         deadline = time.monotonic() + READY_SECONDS
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
                 raise RuntimeError(f"{self.command()[0]}: {(self.folder / 'log').read_text()}")
             time.sleep(0.05)
 
@@ -160,9 +163,14 @@ class Postgres(Server):
     """PostgreSQL with one database, `saetrack`."""
 
     def __init__(self, folder: Path) -> None:
+        self.root = os.getuid() == 0
+        if self.root:
+            # pytest's folders are closed to others, by each pytest that starts on the machine
+            folder = Path(tempfile.mkdtemp(prefix="saetrack-postgres-"))
+            os.chown(folder, ACCOUNT, ACCOUNT)
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
         super().__init__(folder)
         self.data = folder / "data"
-        self.root = os.getuid() == 0
         self.prepare = _as_nobody if self.root else _die_with_parent
 
     def command(self) -> list[str]:
@@ -175,11 +183,6 @@ class Postgres(Server):
         if not self.data.exists():
             self.data.mkdir(mode=0o700)
             if self.root:
-                # pytest's folders are closed to others
-                for folder in self.folder.parents:
-                    if not folder.stat().st_mode & 0o001:
-                        folder.chmod(folder.stat().st_mode | 0o011)
-                os.chown(self.folder, ACCOUNT, ACCOUNT)
                 os.chown(self.data, ACCOUNT, ACCOUNT)
             subprocess.run(
                 [require("initdb"), "-D", str(self.data), "-U", "saetrack", "--auth=trust",

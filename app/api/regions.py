@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from flask import Response
 
+from annotations.unread import unread
 from app.answers import Listing
 from app.api import open_result
 from app.api.tables import choice_of, send_listing
@@ -84,14 +85,15 @@ def send_activations(result: Result, query: RowsInRegionQuery) -> dict[str, Any]
         compared_rows(query.features, result),
     )
     values = activations(result, rows, region)
-    head = region_json(region, result.names)
+    head = region_json(region, result.names, unread(region, result.spans))
+    told = [pa.array(own, mask=np.isnan(own)) for own in values]
     if query.format == "json":
-        told = [
-            {"feature": row // 2, "strand": row_name(row)[-1], "values": own.tolist()}
-            for row, own in zip(rows, values, strict=True)
+        features = [
+            {"feature": row // 2, "strand": row_name(row)[-1], "values": own.to_pylist()}
+            for row, own in zip(rows, told, strict=True)
         ]
-        return {**head, "features": told}
+        return {**head, "features": features}
     columns = {"position": pa.array(np.arange(region.start, region.end))}
-    columns |= {row_name(row): pa.array(own) for row, own in zip(rows, values, strict=True)}
+    columns |= {row_name(row): own for row, own in zip(rows, told, strict=True)}
     page = Page(pa.table(columns), region.length, None)
     return send_listing(Listing("bases", page, head), query, name="activations")

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ from annotations.genome_parts import PartRequest
 from annotations.options import RunOptions, names_of
 from app import runs, submissions
 from app.api import run_cache, services
-from app.api.uploads import GENOME_FIELD, RAW_TYPES, Upload, received
+from app.api.uploads import FORM_FILES, GENOME_FIELD, RAW_TYPES, Upload, received
 from app.auth import owner
 from app.database import reading, transaction
 from app.estimates import estimate
@@ -164,6 +165,7 @@ def read_options(
             shown[name] = text
         else:
             values[name] = _option_value(name, text)
+    _refuse_unknown(values)
     held_out = _contig_names(values.pop("held_out", []))
     if "dictionary" not in values:
         # an atlas that was imported alone brings a dictionary that cannot be run
@@ -176,6 +178,20 @@ def read_options(
             )
         values["dictionary"] = choices[0]
     return shown, RunOptions.from_json(values), held_out
+
+
+def _refuse_unknown(values: Mapping[str, object]) -> None:
+    """Refuse a field that means nothing, and tell all that mean something."""
+    options = [field.name for field in fields(RunOptions)]
+    known = [*options, *SHOWN_NAMES, *COMPARED_NAMES, *PART_NAMES]
+    for name in values:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise OptionError(
+                f"there is no option {name[:40]!r}; {hint}the fields are {', '.join(known)}; "
+                f"the files are {', '.join(FORM_FILES)}"
+            )
 
 
 def compared_alleles(shown: Mapping[str, str], variants: BinaryIO | None) -> AlleleRequest:

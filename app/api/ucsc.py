@@ -39,8 +39,8 @@ from app.track_schemas import (
     UcscTrackQuery,
 )
 
-MAX_ITEMS: Final = 1_000_000
-"""Most items of one answer."""
+MAX_ITEMS: Final = 100_000
+"""Most items of one answer: they take 36 MB of memory until it is sent."""
 
 MAX_BASES: Final = 10_000_000
 """Most bases of one answer."""

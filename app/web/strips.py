@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from annotations.gene_track import gene_models
 from annotations.region_activity import largest_in_bins
 from annotations.types import Span
+from annotations.unread import unread_bins
 from app.catalog import Result
 from app.region_answers import Comparison, row_name
 from app.web.in_run import level
@@ -47,6 +48,13 @@ class Cell(NamedTuple):
     said: str
 
 
+class Gap(NamedTuple):
+    """A piece of a strip that was not read; in per cent of the width."""
+
+    left: float
+    width: float
+
+
 class Strip(NamedTuple):
     """A feature row over a region."""
 
@@ -58,6 +66,10 @@ class Strip(NamedTuple):
     top: float
     """Value at the upper edge."""
     said: str
+    gaps: list[Gap]
+    """What was not read; the same in all strips of a region."""
+    nothing: str
+    """What stands in place of the scale where there are no cells."""
 
 
 class Tick(NamedTuple):
@@ -99,8 +111,9 @@ def strips(found: Comparison, scale: Scale) -> list[Strip]:
     bins = min(BINS, found.region.length)
     values = [largest_in_bins(found.active, found.region, row, bins) for row in found.rows]
     highest = max((float(own.max()) for own in values), default=0.0)
+    unread = unread_bins(found.region, found.unread, bins)
     return [
-        _strip(row_name(row), own, found.region, highest if scale == "same" else float(own.max()))
+        _strip(row_name(row), own, unread, found.region, highest if scale == "same" else None)
         for row, own in zip(found.rows, values, strict=True)
     ]
 
@@ -146,8 +159,15 @@ def genes_of(result: Result, region: Span) -> Genes:
     return Genes(lanes, left_out)
 
 
-def _strip(name: str, values: NDArray[np.float32], region: Span, top: float) -> Strip:
+def _strip(
+    name: str,
+    values: NDArray[np.float32],
+    unread: NDArray[np.bool_],
+    region: Span,
+    highest: float | None,
+) -> Strip:
     bins = len(values)
+    top = float(values.max()) if highest is None else highest
     edges = np.arange(bins + 1) * region.length // bins + region.start
     steps = [level(value, top) for value in values.tolist()]
     cells = []
@@ -162,12 +182,26 @@ def _strip(name: str, values: NDArray[np.float32], region: Span, top: float) -> 
                 Cell(round(left, 3), round(right - left, 3), step, f"{place}: {largest:.3g}")
             )
     peak = int(values.argmax())
-    said = f"feature {name} is silent here"
+    read = bins - int(unread.sum())
+    nothing = "silent here" if read == bins else "silent where it was read"
+    nothing = nothing if read else "not read by this run"
+    said = f"feature {name} is {nothing}"
     if values[peak] > 0:
-        share = np.count_nonzero(values) / bins
+        share = np.count_nonzero(values) / max(read, 1)
         where = f"strongest {values[peak]:.3g} near {int(edges[peak]) + 1:,}"
-        said = f"feature {name}: {where}, active in {100 * share:.2g}% of the strip"
-    return Strip(name, cells, _outline(values, top), bins, top, said)
+        said = f"feature {name}: {where}, active in {100 * share:.2g}% of "
+        said += "the strip" if read == bins else f"the {100 * read / bins:.2g}% that was read"
+    return Strip(name, cells, _outline(values, top), bins, top, said, _gaps(unread), nothing)
+
+
+def _gaps(unread: NDArray[np.bool_]) -> list[Gap]:
+    """Neighbours that were not read, made one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], unread, [False]]).astype(np.int8)))
+    scale = 100 / len(unread)
+    return [
+        Gap(round(first * scale, 3), round((past - first) * scale, 3))
+        for first, past in edges.reshape(-1, 2).tolist()
+    ]
 
 
 def _outline(values: NDArray[np.float32], top: float) -> str:

@@ -99,6 +99,7 @@ PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     "shared_compare_page": frozenset({"features", "region", "scale", "over", "add"}),
     "shared_comparison": frozenset({"features", "region", "over"}),
     "lists_page": frozenset({"dictionary", "features", "name", "notes", "run", "add"}),
+    "sign_in_page": frozenset({"next"}),
     "search_page": frozenset(
         {"run", "feature", "strand", "start", "end", "share", "density", "sort", "page", "example"}
     ),

@@ -215,6 +215,28 @@ def test_any_pieces_read_as_the_masked_contig(tmp_path_factory, starts, asked):
         assert source.fetch("2", *asked) == masked(pieces)[2][slice(*asked)]
 
 
+def test_a_fetch_reads_the_pieces_that_it_touches_alone(tmp_path, monkeypatch):
+    pieces = [Span(2, at, at + 5) for at in range(0, 260, 10)]
+    looked = []
+    read = PieceFile._read
+    monkeypatch.setattr(
+        PieceFile, "_read", lambda self, *asked: looked.append(asked[0].start) or read(self, *asked)
+    )
+    with PieceFile(written(tmp_path / "p.fa", pieces)) as source:
+        for start, end, touched in ((112, 131, [110, 120, 130]), (115, 120, []), (120, 121, [120])):
+            looked.clear()
+            assert source.fetch("2", start, end) == masked(pieces)[2][start:end]
+            assert looked == touched
+
+
+def test_pieces_that_are_not_in_order_are_damage(tmp_path):
+    path = tmp_path / "p.fa"
+    head = b">0:%d-%d length=50 refget=SQ.x\nACGTA\n"
+    path.write_bytes(head % (10, 15) + head % (12, 17))
+    with pytest.raises(FormatError, match="not in order"):
+        PieceFile(path)
+
+
 def test_a_file_of_whole_records_is_none_of_pieces(tmp_path):
     path = tmp_path / "whole.fa"
     write_fasta([Record("0", "", b"ACGT")], path)

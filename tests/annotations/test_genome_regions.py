@@ -5,6 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,6 +181,22 @@ def test_genes_are_found_by_name():
 def test_an_exact_name_goes_before_one_in_other_letters():
     assert find_genes(GENES, "pho84").regions == [Region(0, 900, 950, "pho84")]
     assert find_genes(GENES, "Pho84").regions == [Region(0, 990, 999, "Pho84")]
+
+
+def test_columns_of_genes_are_gone_through_once_for_all_names(monkeypatch):
+    lowered = []
+    lower = pc.utf8_lower
+    monkeypatch.setattr(
+        pc, "utf8_lower", lambda column: lowered.append(len(column)) or lower(column)
+    )
+    found = find_genes(GENES, "pho5, twin, PhO84, t1")
+    assert [region.name for region in found.regions] == [
+        "pho5",
+        *["twin"] * 2,
+        *["PhO84"] * 2,
+        "t1",
+    ]
+    assert len(lowered) == 4  # names, transcripts, and the rows found by either
 
 
 def test_genes_near_spans_keep_all_their_rows():

@@ -47,6 +47,17 @@ def test_each_alternative_is_a_variant_and_the_rest_is_counted():
     assert found.variants[0].text == "chrI:5 A>G"
 
 
+def test_letters_that_stand_for_several_bases_cost_their_own_rows_alone():
+    found = read_vcf(
+        vcf(row(3, "R", "A,G"), row(4, "A", "G,y"), row(5, "AcK", "A"), row(6, "N", "C"))
+    )
+    assert found.variants == [
+        Variant("chrI", 3, "A", "G", None),
+        Variant("chrI", 5, "N", "C", None),
+    ]
+    assert found.skipped == {"letters that stand for several bases": 4}
+
+
 @pytest.mark.parametrize("version", ["VCFv4.1", "VCFv4.3"])
 def test_gzip_and_windows_line_ends_are_read(version):
     text = HEAD.replace("VCFv4.2", version) + "chrI\t3\t.\tA\tC\t.\t.\t.\n"

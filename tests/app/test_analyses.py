@@ -65,9 +65,10 @@ def taken(
         return claim_analysis(session, analysis_id, owner, settings)
 
 
-def due_now(engine: Engine, settings: Settings, alive: int = 1) -> list[str]:
+def due_now(engine: Engine, settings: Settings, alive: int = 1, queue: str = "1" * 16) -> list[str]:
     with transaction(engine) as session:
-        return [item.analysis_id for item in due_analyses(session, settings, alive=alive)]
+        due = due_analyses(session, settings, alive={queue: alive})
+        return [item.analysis_id for item in due]
 
 
 def end_leases(engine: Engine) -> None:
@@ -187,6 +188,32 @@ def test_messages_are_few_and_sent_again(ask: Any, engine: Engine, settings: Set
         session.execute(text("UPDATE analyses SET published_at = 1"))
     assert due_now(engine, settings, alive=0) == []
     assert due_now(engine, settings) == asked[1:]
+
+
+def test_a_model_that_no_worker_serves_holds_up_no_other(
+    ask: Any,
+    engine: Engine,
+    storage: LocalStorage,
+    settings: Settings,
+    finished: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(analyses, "MAX_WAITING", 1000)
+    unserved = {ask() for _ in range(60)}
+    served = new_run(engine, storage, settings, fasta=b">a\nACGTACGT\n")
+    with transaction(engine) as session:
+        session.get_one(Run, served).computation.queue = "served"
+    sendable = ask(run_id=served)
+    for _ in range(2):
+        due = due_now(engine, settings, queue="served")
+        assert sendable in due
+        assert len(unserved.intersection(due)) <= MESSAGES
+        with transaction(engine) as session:
+            session.execute(text("UPDATE analyses SET published_at = 1 WHERE published_at > 0"))
+    # more workers of a queue, more messages
+    for _ in range(9):
+        ask(run_id=served)
+    assert len(set(due_now(engine, settings, alive=3, queue="served")) - unserved) == 3 * MESSAGES
 
 
 def test_an_answer_that_is_too_large_is_refused(

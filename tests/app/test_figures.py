@@ -290,7 +290,7 @@ def test_regions_are_read_as_browsers_write_them(text: str, span: Span) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
-        ("c2:1-10", UnknownNameError, "near names: c1"),
+        ("c2:1-10", UnknownNameError, "there are: c1"),
         ("", UnknownNameError, "no sequence"),
         ("c1:5", CoordinateError, "name:start-end"),
         ("c1:0-5", CoordinateError, "1-based"),

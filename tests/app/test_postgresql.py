@@ -3,29 +3,36 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
 
-from annotations.errors import StateError
+from annotations.errors import QuotaError, StateError
+from app.analyses import create_analysis
+from app.analysis_leases import claim_analysis, fail_exhausted_analyses, finish_analysis
 from app.config import Settings
 from app.database import (
     alembic_config,
     check_schema,
     database_time,
     insist,
+    is_away,
     make_engine,
     migrating,
     reading,
+    take_turns,
     transaction,
     upgrade,
 )
 from app.dispatch import due, fail_exhausted, heartbeat, leave_job, release, take_job
-from app.models import Base, Computation, Run, Shard
+from app.leftovers import find_leftovers
+from app.models import Analysis, Base, Computation, Run, Shard
 from app.runs import cancel_run, delete_run
 from app.shards import claim, finish, renew
 from app.storage import LocalStorage
@@ -183,6 +190,78 @@ def test_finishing_dispatching_and_canceling_at_once_never_wait_for_each_other(
         assert computation.state == "CANCELED"
         assert states <= {"COMPLETE", "CANCELED"}
         delete_run(here, storage, run_id, "local")
+
+
+def test_of_submissions_at_once_no_more_wait_than_may(
+    here: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    few = replace(settings, max_queued_runs=2)
+    refused: list[QuotaError] = []
+    start = threading.Barrier(6)
+
+    def submit(number: int) -> None:
+        start.wait()
+        try:
+            # some are of equal content and join
+            new_run(here, storage, few, fasta=b">a\nACGTACGT" + b"ACGT" * (number // 2) + b"\n")
+        except QuotaError as error:
+            refused.append(error)
+
+    in_threads([lambda number=number: submit(number) for number in range(6)])
+    assert len(refused) == 4
+    with reading(here) as session:
+        assert session.scalar(select(func.count()).select_from(Run)) == 2
+    assert find_leftovers(here, storage, older_than=0) == []
+    new_run(here, storage, few, owner="ada")
+
+
+def test_whoever_waits_too_long_for_a_turn_is_told(
+    here: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.database.TURN_SECONDS", 1)
+    with transaction(here) as first:
+        take_turns(first, "ada")
+        with transaction(here) as other:
+            take_turns(other, "bob")
+        with pytest.raises(DBAPIError) as late, transaction(here) as second:
+            take_turns(second, "ada")
+    assert is_away(late.value)
+
+
+def test_a_late_answer_is_not_overwritten_by_giving_up(
+    here: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    run_id = new_run(here, storage, settings)
+    asked = create_analysis(
+        here,
+        storage,
+        run_id=run_id,
+        owner="local",
+        kind="causal_test",
+        parameters={},
+        settings=settings,
+    )
+    once = replace(settings, max_attempts=1)
+    with transaction(here) as session:
+        claimed = claim_analysis(session, asked, "w1", once)
+        assert claimed is not None
+        session.execute(text("UPDATE analyses SET lease_until = 1"))
+    given_up: list[list[str]] = []
+
+    def give_up() -> None:
+        with transaction(here) as session:
+            given_up.append(fail_exhausted_analyses(session, once))
+
+    with transaction(here) as session:
+        assert finish_analysis(session, claimed, {"p": 0.5})
+        dispatcher = threading.Thread(target=give_up)
+        dispatcher.start()
+        time.sleep(0.5)  # it waits for the row
+    dispatcher.join()
+    assert given_up == [[]]
+    with reading(here) as session:
+        analysis = session.get_one(Analysis, asked)
+        assert (analysis.state, analysis.result) == ("COMPLETE", {"p": 0.5})
 
 
 def test_a_shard_is_due_in_one_of_two_dispatchers(

@@ -220,6 +220,9 @@ def test_a_browser_signs_in_and_out(guarded: Flask, engine: Engine) -> None:
         303,
         "/sign-in?next=%2Fruns%3Fpage_token%3Dx",
     )
+    form = client.get(sent.headers["Location"], headers=browser)
+    assert form.status_code == 200
+    assert 'name="next" value="/runs?page_token=x"' in form.text
     assert "unknown, has expired" in client.post("/sign-in", data={"token": "stk_x"}).text
     word = bearer(engine, "ada")["Authorization"].split()[1]
     entered = client.post("/sign-in", data={"token": word, "next": "/runs"})

@@ -19,13 +19,15 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
+from app.auth import LOCAL_OWNER
 from app.broker import make_producer, publish, queue_name
 from app.config import Settings
-from app.database import make_engine, reading
+from app.database import make_engine, reading, transaction
 from app.dispatch import live_workers
 from app.leftovers import find_leftovers
 from app.models import Computation, Run, Shard
 from app.storage import Storage, manifest_from_json, open_storage
+from app.tokens import create_token
 from tests.faults.gates import FOLDER_VARIABLE, Gates
 from tests.servers import ObjectStore, Postgres, Redis, free_port
 from workers.serve import child_environment
@@ -127,6 +129,7 @@ class Deployment:
         os.environ.update(self.server_variables())
         self.engine: Engine = make_engine(self.settings)
         self.storage: Storage = open_storage(self.settings)
+        self.headers: dict[str, str] = {}
         self.prepare()
         self.serve: Process | None = None
         self.workers: list[Process] = []
@@ -178,7 +181,7 @@ class Deployment:
                     f"http://127.0.0.1:{self.settings.port}{path}",
                     data=body,
                     method=method,
-                    headers={"Content-Type": "text/x-fasta"} if body else {},
+                    headers=self.headers | ({"Content-Type": "text/x-fasta"} if body else {}),
                 )
                 with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                     text = answer.read()
@@ -305,7 +308,10 @@ class Embedded(Deployment):
 
 
 class ScaledOut(Deployment):
-    """Redis, PostgreSQL and an object store; a web process, and workers that are tended."""
+    """Redis, PostgreSQL and an object store; a web process, and workers that are tended.
+
+    Whoever asks has a token: where there are tokens, Redis counts requests.
+    """
 
     kind = "scaled-out"
 
@@ -331,6 +337,7 @@ class ScaledOut(Deployment):
             database_url=self.postgres.url,
             broker_url=self.redis.url,
             storage_url=self.store.url,
+            auth="tokens",
             **SETTINGS,
         )
 
@@ -339,6 +346,9 @@ class ScaledOut(Deployment):
             [sys.executable, "-m", "workers.cli", "migrate"],
             cwd=ROOT, env=self.environment, check=True, capture_output=True,
         )  # fmt: skip
+        with transaction(self.engine) as session:
+            word = create_token(session, owner=LOCAL_OWNER).word
+        self.headers = {"Authorization": f"Bearer {word}"}
 
     def ensure(self) -> None:
         for server in (self.redis, self.postgres, self.store):

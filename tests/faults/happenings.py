@@ -274,7 +274,7 @@ def killed_before_insert(here: Deployment, moment: str, sequence: bytes) -> None
         )
     keys = here.leftovers()
     assert [key.rpartition("/")[2] for key in keys] == ["sequences.fa"]
-    command = Process(here, "gc", "--older-than=0", gated=False)
+    command = Process(here, "gc", "--older-than=0", "--force", gated=False)
     assert command.process.wait(60) == 0
 
 

@@ -156,7 +156,7 @@ def test_each_task_says_what_is_left(place, tmp_path, capsys):
 
 
 def test_tasks_at_the_same_time_harm_each_other_in_nothing(place, whole, tmp_path):
-    """Three processes begin at once on a folder that is not there, two of them with equal shards."""
+    """Three processes begin at once on a folder that is not there, two with equal shards."""
     code = (
         "import sys, workers.annotate as a; from workers import cli; "
         f"a.SHARD_BASES = {SHARD_BASES}; sys.exit(cli.run(sys.argv[1:]))"

@@ -4,8 +4,6 @@ Both are converted from checkpoints in the official layouts (see `test_convert`)
 the blocks and keys of the 7B at 32 channels, weights random.
 """
 
-import time
-
 import numpy as np
 import pyBigWig
 import pytest
@@ -72,17 +70,10 @@ def test_a_submission_over_rest_gives_the_tracks_of_the_model(models, tmp_path, 
         dictionary = client.get("/v1/models")["dictionaries"][0]
         assert dictionary["published_labels"]["19746"] == "prophage"
         assert dictionary["calibration"]["k"] == 6
-        run = client.submit(tmp_path / "in.fa", {"dictionary": "evo2-layer26"})
-        deadline = time.monotonic() + 180
-        while (state := client.get(run)["state"]) in ("QUEUED", "INITIALIZING", "RUNNING"):
-            assert time.monotonic() < deadline, state
-            time.sleep(0.2)
-        assert state == "COMPLETE", client.get(run)
+        run = client.submit(tmp_path / "in.fa", dictionary="evo2-layer26").wait(180)
         feature = int(np.argmax((expected > 0).sum(axis=(0, 1))))
         for index, strand in enumerate("+-"):
-            path = client.save(
-                f"{run}/features/{feature}/signal.bw", tmp_path / f"{index}.bw", strand=strand
-            )
+            path = run.save_signal(f"{feature}{strand}", tmp_path / f"{index}.bw")
             track = pyBigWig.open(str(path))
             found = np.nan_to_num(track.values("phage", 0, LENGTH, numpy=True))
             track.close()

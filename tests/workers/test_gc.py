@@ -1,5 +1,6 @@
 """`saetrack gc` and the dispatcher: runs whose time is over leave with their files."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,18 +72,65 @@ def test_gc_deletes_what_is_over_and_says_so(settings, engine, monkeypatch, caps
     assert len(list((settings.storage_dir / "computations").iterdir())) == 1
 
 
+def test_young_files_are_deleted_only_by_force(settings, engine, capsys):
+    """They may be those of a submission that has not said so yet."""
+    storage = LocalStorage(settings.storage_dir)
+    source = settings.data_dir / "x"
+    source.write_bytes(b"x")
+    storage.put_file("computations/c1/input/sequences.fa", source)
+    gc = ["gc", "--data-dir", str(settings.data_dir), "--older-than"]
+    assert cli.run([*gc, "0.5"]) != 0
+    assert "must be at least 1 hour, got 0.5" in capsys.readouterr().err
+    assert cli.run([*gc, "1"]) == 0
+    assert len(list(storage.list("computations"))) == 1
+    assert cli.run([*gc, "0", "--force"]) == 0
+    assert list(storage.list("computations")) == []
+
+
+def round_of(dispatcher: Dispatcher) -> int:
+    """One round, and what it has done beside."""
+    sent = dispatcher.dispatch()
+    if dispatcher.expiry is not None:
+        dispatcher.expiry.join()
+    return sent
+
+
+def test_a_slow_storage_holds_up_no_message(settings, engine, monkeypatch):
+    canceled(engine, settings, days=3)
+    kept = replace(settings, keep_days=2)
+    gate = threading.Event()
+    real = LocalStorage.delete_prefix
+
+    def slow(self, prefix):
+        assert gate.wait(60)
+        real(self, prefix)
+
+    monkeypatch.setattr("app.storage.LocalStorage.delete_prefix", slow)
+    dispatcher = Dispatcher(kept, engine, make_producer(kept), print, owner="d1")
+    new_run(engine, LocalStorage(settings.storage_dir), settings)
+    assert dispatcher.dispatch() == 1
+    assert dispatcher.expiry.is_alive()
+    dispatcher.expiry_at = 0.0
+    first = dispatcher.expiry
+    dispatcher.dispatch()
+    assert dispatcher.expiry is first  # one at a time
+    gate.set()
+    dispatcher.leave()
+    assert not first.is_alive()
+
+
 def test_the_dispatcher_deletes_some_at_a_time(settings, engine):
     for bases in range(8, 8 + EXPIRY_RUNS + 2):
         canceled(engine, settings, days=3, bases=bases)
     kept = replace(settings, keep_days=2)
     said: list[str] = []
     dispatcher = Dispatcher(kept, engine, make_producer(kept), said.append, owner="d1")
-    dispatcher.dispatch()
+    round_of(dispatcher)
     assert len(left(engine)) == 2
-    dispatcher.dispatch()  # not before a minute has passed
+    round_of(dispatcher)  # not before a minute has passed
     assert len(left(engine)) == 2
     dispatcher.expiry_at = 0.0
-    dispatcher.dispatch()
+    round_of(dispatcher)
     assert left(engine) == set()
     assert said == []
 
@@ -97,5 +145,5 @@ def test_a_storage_that_refuses_keeps_no_message_from_being_sent(settings, engin
 
     monkeypatch.setattr("app.storage.LocalStorage.delete_prefix", refuse)
     dispatcher = Dispatcher(kept, engine, make_producer(kept), said.append, owner="d1")
-    assert dispatcher.dispatch() == 0
+    assert round_of(dispatcher) == 0
     assert said == ["cannot delete files of a run whose time is over: PermissionError"]

@@ -151,6 +151,108 @@ def test_pages_of_the_run_open(here, client):
         assert answer.status_code == 200, (path, answer.get_data()[:300])
 
 
+SPANS = {"chrA": (2990, 6410), "chrB": (0, 1510)}
+
+
+@pytest.fixture(scope="module")
+def rows(here, client):
+    """The feature rows that are active most, as an address names them."""
+    found = get(client, f"/v1/runs/{here.part}/features?sort=density&limit=3").json["features"]
+    return [f"{row['feature']}{row['strand']}" for row in found]
+
+
+def values(client, run_id, rows, region):
+    """Shape (rows, bases); NaN for null."""
+    asked = ",".join(rows).replace("+", "%2B")
+    answer = get(client, f"/v1/runs/{run_id}/activations?features={asked}&region={region}").json
+    return answer, np.array([row["values"] for row in answer["features"]], dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("region", "start", "end"),
+    [("chrA:2901-3100", 90, 200), ("chrA:6301-6500", 0, 110), ("chrA", 2990, 6410),
+     ("chrB:1401-1600", 0, 110), ("chrA:101-200", 0, 0), ("chrA:4001-4100", 0, 100)],
+)  # fmt: skip
+def test_what_was_not_read_is_not_told_as_silent(here, client, rows, region, start, end):
+    _, whole = values(client, here.whole, rows, region)
+    answer, part = values(client, here.part, rows, region)
+    assert not np.isnan(whole).any()
+    expected = np.full_like(whole, np.nan)
+    expected[:, start:end] = whole[:, start:end]
+    np.testing.assert_array_equal(part, expected)
+    assert answer["bases_read"] == end - start
+    # the table that the client reads: nulls become NaN
+    asked = ",".join(rows).replace("+", "%2B")
+    address = f"/v1/runs/{here.part}/activations?features={asked}&region={region}&format="
+    table = pq.read_table(pa.BufferReader(get(client, f"{address}parquet").data)).to_pandas()
+    np.testing.assert_array_equal(table[rows].to_numpy().T, expected)
+    first, last = get(client, f"{address}tsv").text.splitlines()[1 :: part.shape[1] - 1]
+    for line, known in ((first, start == 0 < end), (last, end == part.shape[1])):
+        assert line.endswith("\t\t\t") is not known
+
+
+@pytest.mark.parametrize("region", ["chrA", "chrA:2901-3100", "chrB:1401-1600"])
+def test_shares_and_correlations_are_over_what_was_read(here, client, rows, region):
+    answer, _ = values(client, here.part, rows, region)
+    low, high = SPANS[answer["contig"]]
+    read = f"{answer['contig']}:{max(low, answer['start']) + 1}-{min(high, answer['end'])}"
+    asked = ",".join(rows).replace("+", "%2B")
+    part = get(client, f"/v1/runs/{here.part}/comparison?features={asked}&region={region}").json
+    whole = get(client, f"/v1/runs/{here.whole}/comparison?features={asked}&region={read}").json
+    assert part["correlation"] == whole["correlation"]
+    _, dense = values(client, here.whole, rows, read)
+    for row, same, own in zip(part["features"], whole["features"], dense, strict=True):
+        assert row["share"] == same["share"] == np.count_nonzero(own) / dense.shape[1]
+        assert row["sum"] == same["sum"]
+    # what the run over regions calls a peak is one
+    all_peaks = get(client, f"/v1/runs/{here.whole}/comparison?features={asked}&region={read}").json
+    for own, known in zip(part["peaks"], all_peaks["peaks"], strict=True):
+        assert own == known
+    listed = f"region-features?region={region}&limit=100"
+    shares = {
+        (row["feature"], row["strand"]): row["share"]
+        for row in get(client, f"/v1/runs/{here.part}/{listed}").json["features"]
+    }
+    for row in part["features"]:
+        assert shares.get((row["feature"], row["strand"]), row["share"]) == row["share"]
+
+
+def test_nothing_is_known_of_a_region_that_was_not_read(here, client, rows):
+    asked = ",".join(rows).replace("+", "%2B")
+    address = f"/v1/runs/{here.part}/comparison?features={asked}&region=chrA:101-200"
+    answer = get(client, address).json
+    assert answer["bases_read"] == 0
+    for row in answer["features"]:
+        names = ("max", "sum", "active_bases", "share", "position")
+        assert [row[name] for name in names] == [None] * 5
+    assert answer["correlation"] == [[None] * 3] * 3
+    assert (
+        get(client, f"/v1/runs/{here.part}/region-features?region=chrA:101-200").json["total"] == 0
+    )
+
+
+def test_figures_hatch_what_was_not_read(here, client, rows):
+    asked = ",".join(rows).replace("+", "%2B")
+    for region, hatched, nothing in (
+        ("chrA:2901-3100", True, False),
+        ("chrA:101-200", True, True),
+        ("chrA:4001-4100", False, False),
+    ):
+        query = f"features={asked}&region={region}"
+        figure = get(client, f"/v1/runs/{here.part}/figure.svg?{query}").text
+        assert (">hatched</text>" in figure) is hatched
+        assert ("not read by this run" in figure) is hatched
+        assert (figure.count(">not read by this run</text>") == 4) is nothing
+        assert get(client, f"/v1/runs/{here.part}/figure.png?{query}&dpi=72").data[1:4] == b"PNG"
+        page = client.get(
+            f"/runs/{here.part}/compare?{query}", headers={"Accept": "text/html"}
+        ).text
+        assert ("url(#unread)" in page) is hatched
+        assert ("Hatched: not read by this run" in page) is hatched
+        assert (page.count('<span class="soft">not read by this run</span>') == 3) is nothing
+        assert "hatched" not in get(client, f"/v1/runs/{here.whole}/figure.svg?{query}").text
+
+
 def ask(here, kind, parameters, tables=None):
     return create_analysis(
         here.engine,

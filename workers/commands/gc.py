@@ -6,6 +6,9 @@ import click
 
 from app.leftovers import GRACE_SECONDS
 
+LEAST_HOURS = 1.0
+"""Younger files are not deleted unless it is forced."""
+
 
 @click.command()
 @click.option(
@@ -18,10 +21,16 @@ from app.leftovers import GRACE_SECONDS
     type=click.FloatRange(0.0),
     default=GRACE_SECONDS / 3600,
     show_default=True,
-    help="Hours since a file was written; it must be longer than a merge takes.",
+    help="Hours since a file was written, 1 or more; it must be longer than a merge takes.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Allow less than 1 hour: only while no server and no worker runs, or submissions and "
+    "results on their way are deleted.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-def gc(data_dir: Path | None, older_than: float, dry_run: bool) -> int:
+def gc(data_dir: Path | None, older_than: float, force: bool, dry_run: bool) -> int:
     """Delete stored files that nothing points to, and runs whose time is over.
 
     A process that is killed between storing a file and saying so in the database leaves the
@@ -32,12 +41,19 @@ def gc(data_dir: Path | None, older_than: float, dry_run: bool) -> int:
     Example:
       saetrack gc --dry-run
     """
+    from annotations.errors import OptionError
     from app.database import check_schema, make_engine, reading
     from app.leftovers import find_leftovers
     from app.retention import delete_expired, expired_runs
     from app.storage import open_storage
     from workers.commands.places import settings_from_environment
 
+    if older_than < LEAST_HOURS and not force:
+        raise OptionError(
+            f"--older-than must be at least {LEAST_HOURS:g} hour, got {older_than:g}: younger "
+            "files may be those of a submission or a result on its way. While no server and no "
+            "worker runs, --force allows less"
+        )
     settings = settings_from_environment(data_dir=data_dir)
     engine = make_engine(settings)
     try:

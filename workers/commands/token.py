@@ -63,7 +63,11 @@ def create(owner: str, scopes: str, name: str | None, days: float, data_dir: Pat
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @_data_dir
 def list_(owner: str | None, as_json: bool, data_dir: Path | None) -> None:
-    """List tokens: ids, owners and dates, never the tokens themselves."""
+    """List tokens: ids, owners and dates, never the tokens themselves.
+
+    The last change is when a token last submitted, canceled or deleted, to the hour; a token that
+    only reads has none.
+    """
     from app.api.runs import iso_time
     from app.database import reading
     from app.tokens import list_tokens
@@ -79,7 +83,7 @@ def list_(owner: str | None, as_json: bool, data_dir: Path | None) -> None:
                 "created_at": iso_time(each.created_at),
                 "expires_at": iso_time(each.expires_at),
                 "revoked_at": iso_time(each.revoked_at),
-                "used_at": iso_time(each.used_at),
+                "changed_at": iso_time(each.used_at),
             }
             for each in list_tokens(session, owner)
         ]
@@ -88,7 +92,7 @@ def list_(owner: str | None, as_json: bool, data_dir: Path | None) -> None:
     elif not rows:
         click.echo("there is no token; `saetrack token create --owner NAME` makes one")
     else:
-        heads = ["id", "owner", "name", "scopes", "expires", "revoked", "last used"]
+        heads = ["id", "owner", "name", "scopes", "expires", "revoked", "last change"]
         print_table(
             heads,
             [
@@ -97,7 +101,10 @@ def list_(owner: str | None, as_json: bool, data_dir: Path | None) -> None:
                     str(row["owner"]),
                     str(row["name"] or ""),
                     ",".join(row["scopes"] or ()),
-                    *(str(row[key] or "")[:10] for key in ("expires_at", "revoked_at", "used_at")),
+                    *(
+                        str(row[key] or "")[:10]
+                        for key in ("expires_at", "revoked_at", "changed_at")
+                    ),
                 ]
                 for row in rows
             ],
