@@ -138,9 +138,10 @@ class ContigNames:
             if self.source is None
             else f"other names are those of {self.source}"
         )
+        n = len(self.contigs)
+        listed = "the only contig is" if n == 1 else f"the {counted(n, 'contig')} are"
         return (
-            f"there is no contig {name[:100]!r}; {hint}the {counted(len(self.contigs), 'contig')} "
-            f"are {shown}, and {stated}"
+            f"there is no contig {name[:100]!r}; {hint}{listed} {shown}, and {stated}"
         )
 
 
@@ -204,7 +205,8 @@ def reconcile(
         more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         stated = "no alias table was given" if table is None else f"names as in {table.source}"
         raise OptionError(
-            f"{len(differing)} of {counted(len(ours), 'contig')} differ from those of {what} "
+            f"{len(differing)} of {counted(len(ours), 'contig')} "
+            f"{'differs' if len(differing) == 1 else 'differ'} from those of {what} "
             f"({stated}): {'; '.join(differing[:_SHOWN])}{more}"
         )
     return found

@@ -366,8 +366,8 @@ def _check_lengths(lengths: dict[str, int], names: ContigNames, table: AliasTabl
     if wrong:
         shown = "; ".join(f"{n} has {lengths[n]} bases, {known[n]} there" for n in wrong[:5])
         raise OptionError(
-            f"the contigs are not those of {table.source}: {len(wrong)} of {len(lengths)} differ "
-            f"in length: {shown}"
+            f"the contigs are not those of {table.source}: {len(wrong)} of {len(lengths)} "
+            f"{'differs' if len(wrong) == 1 else 'differ'} in length: {shown}"
         )
 
 
@@ -393,7 +393,8 @@ def open_genome(root: Path, name: str) -> Genome:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UnknownNameError(
             f"no genome {name[:100]!r} is registered; {hint}registered are: "
-            f"{', '.join(known) or 'none'}; `saetrack genomes add NAME FASTA` registers one"
+            f"{', '.join(known) or 'none'}; `saetrack genomes add NAME FASTA --data-dir DIR` "
+            "registers one in the data folder DIR, POST /v1/genomes with a server"
         )
     values = read_provenance(path)
     version = values.pop("format", None)

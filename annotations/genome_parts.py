@@ -30,9 +30,6 @@ from annotations.genome_regions import (
 from annotations.pieces import write_pieces
 from annotations.types import Contig, Span
 
-READ_FACTOR: Final = 10
-"""Bases that may be stored for each base that a run may have: what is read around small regions."""
-
 NAMED_BY: Final = ("regions", "region", "gene")
 """Ways to name regions, as fields of a form and options of a command line call them."""
 
@@ -90,13 +87,18 @@ class GenomePart(NamedTuple):
     pieces: list[Span]
     """What is stored."""
     record: dict[str, Any]
-    """What the run's JSON and provenance say: genome, named_by, submitted, merged, bases, flank,
-    and the genes that lie in several places."""
+    """What the run's JSON and provenance say: genome, named_by, submitted, merged, bases, the bases
+    that are read for these, flank, and the genes that lie in several places."""
 
     @property
     def bases(self) -> int:
         """Bases that are computed."""
         return sum(span.length for span in self.spans)
+
+    @property
+    def read_bases(self) -> int:
+        """Bases that are read to compute them: whole windows and their context."""
+        return sum(piece.length for piece in self.pieces)
 
     def genes(self) -> pa.Table | None:
         """The genome's gene parts on the run's contigs, numbered as these are."""
@@ -142,7 +144,7 @@ def read_part(
     card : DictionaryCard
         What the run is made with: its windows say what is read around a region.
     max_bases : int
-        Most bases of the regions with their flanks, each counted once.
+        Most bases that are read for the regions with their flanks, each counted once.
 
     Raises
     ------
@@ -168,16 +170,18 @@ def read_part(
         ),
         record=_record(request, genome, found, several),
     )
-    stored = sum(piece.length for piece in part.pieces)
+    part.record["read_bases"] = part.read_bases
     if part.bases > max_bases:
         raise LimitError(
             f"the regions have {part.bases:,} bases with their flanks, each counted once, and "
             f"{max_bases:,} are allowed here; name fewer, or a smaller flank"
         )
-    if stored > READ_FACTOR * max_bases:
+    if part.read_bases > max_bases:
         raise LimitError(
-            f"{len(part.spans):,} regions of {part.bases:,} bases need {stored:,} bases to be read "
-            f"around them, and {READ_FACTOR * max_bases:,} are allowed here; name fewer"
+            f"{len(part.spans):,} regions of {part.bases:,} bases need {part.read_bases:,} bases to "
+            f"be read, since a model reads whole windows of {card.stride:,} bases and "
+            f"{card.context:,} on each side, and {max_bases:,} are allowed here; name fewer "
+            "regions, or regions that lie closer together"
         )
     return part
 

@@ -87,6 +87,10 @@ class ConnectionLost(ClientError):  # noqa: N818 - says what happened
     """The server could not be reached, or broke off."""
 
 
+class MissingFile(ClientError, FileNotFoundError):  # noqa: N818 - says what happened
+    """A file that was to be sent is not there."""
+
+
 class Client:
     """One server.
 
@@ -391,7 +395,7 @@ class Client:
         boundary = secrets.token_hex(16)
         parts = [part for name, value in fields.items() for part in _part(name, value, boundary)]
         parts.append(f"--{boundary}--\r\n".encode())
-        sizes = [part.stat().st_size if isinstance(part, Path) else len(part) for part in parts]
+        sizes = [_size(part) if isinstance(part, Path) else len(part) for part in parts]
         headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(sum(sizes)),
@@ -757,6 +761,20 @@ def _part(name: str, value: Any, boundary: str) -> list[bytes | Path]:
         shown = shown.replace(sign, code)
     kind = "Content-Type: application/octet-stream"
     return [f'{head}; filename="{shown}"\r\n{kind}\r\n\r\n'.encode(), value, b"\r\n"]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file that is to be sent."""
+    if not path.exists():
+        raise MissingFile(
+            f"there is no file {path} in {Path.cwd()}; give the path of one, or the content as "
+            "bytes"
+            if not path.is_absolute()
+            else f"there is no file {path}; give the path of one, or the content as bytes"
+        )
+    if path.is_dir():
+        raise MissingFile(f"{path} is a folder; give the path of a file in it")
+    return path.stat().st_size
 
 
 def _pieces(parts: list[bytes | Path], sizes: list[int]) -> Iterator[bytes]:

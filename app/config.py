@@ -348,15 +348,17 @@ class Settings:
         """
         given = os.environ if environment is None else environment
         parsers = {PREFIX + item.name.upper(): item for item in fields(cls)}
+        told = [name for name, item in parsers.items() if item.repr]  # the others are for tests
         values: dict[str, object] = {}
         for name, text in given.items():
             if not name.startswith(PREFIX) or name in CLI_VARIABLES:
                 continue
             if name not in parsers:
-                near = difflib.get_close_matches(name, parsers, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
+                near = difflib.get_close_matches(name, told, n=3)
+                hint = f"did you mean {' or '.join(near)}? " if near else ""
                 raise OptionError(
-                    f"there is no setting {name}; {hint}the settings are {', '.join(parsers)}"
+                    f"there is no setting {name}; {hint}docs/settings.md has all {len(told)}; "
+                    "correct or unset the variable"
                 )
             values[parsers[name].name] = _parse(name, text, type(parsers[name].default))
         return cls(**values)  # type: ignore[arg-type]

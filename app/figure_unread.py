@@ -64,9 +64,10 @@ def _strokes(left: float, right: float, top: float, bottom: float, colour: str) 
     height = bottom - top
     first = int((left - height) // BETWEEN)
     shapes: list[Shape] = []
-    for foot in np.arange(first, right // BETWEEN + 1) * BETWEEN:
+    for number in range(first, int(right // BETWEEN) + 1):
+        foot = number * BETWEEN
         low, high = max(foot, left), min(foot + height, right)
         if low < high:
-            line = (low, bottom - (low - foot), high, bottom - (high - foot))
-            shapes.append(Line(*map(float, line), colour, STROKE))
+            start, end = bottom - (low - foot), bottom - (high - foot)
+            shapes.append(Line(low, start, high, end, colour, STROKE))
     return shapes

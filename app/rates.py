@@ -129,7 +129,7 @@ def check_quota(
     owner : str
         Who submits.
     bases : int
-        Of the submission.
+        That are read for the submission.
     new_bytes : int
         Of the files of the submission; those of its results are not known yet.
 

@@ -350,11 +350,11 @@ def _is_known_peak(
     columns = ["feature", "strand", "position"]
     table = result.table("peaks", filters=own & here, columns=columns)
     row, position = row_index(active.feature, active.strand), active.position
-    known = row_index(table["feature"].to_numpy(), table["strand"].to_numpy())
+    peaks = row_index(table["feature"].to_numpy(), table["strand"].to_numpy())
     length = result.lengths[region.contig]
-    keys = known * length + table["position"].to_numpy()
-    inside: NDArray[np.bool_] = np.isin(row * length + position, keys)
-    return inside & (active.contig == region.contig)
+    keys = peaks * length + table["position"].to_numpy()
+    known = np.isin(row * length + position, keys)
+    return np.asarray(known & (active.contig == region.contig), dtype=bool)
 
 
 def _active_in_run(result: Result, rows: Sequence[int]) -> int:

@@ -45,6 +45,11 @@ class Content(NamedTuple):
     """What the run is called where no file was sent."""
 
     @property
+    def read_bases(self) -> int:
+        """Bases that are read to compute them: more than `bases` of small regions."""
+        return self.bases if self.spans is None else int((self.record or {})["read_bases"])
+
+    @property
     def bases(self) -> int:
         """Bases that are computed."""
         if self.spans is not None:

@@ -177,7 +177,7 @@ def create_run(
             if equal is None:
                 return None
             if equal.state != "COMPLETE":
-                check_quota(session, settings, owner, content.bases, 0)
+                check_quota(session, settings, owner, content.read_bases, 0)
             restarted = restart(session, equal, losses, inputs)
             add_run(session, equal.id)
             return CreatedRun(run_id, restarted, equal.state == "COMPLETE")
@@ -207,7 +207,7 @@ def create_run(
             with transaction(engine) as session:
                 take_turns(session, owner)
                 new_bytes = sum(file.bytes for file in inputs.values())
-                check_quota(session, settings, owner, content.bases, new_bytes)
+                check_quota(session, settings, owner, content.read_bases, new_bytes)
                 _insert(
                     session,
                     Computation(

@@ -92,11 +92,22 @@ def write_compared(folder: Path, alleles: Alleles, top: int) -> list[FeatureRow]
     effects = pq.read_table(folder / EFFECTS_FILE)
     names = pa.array([alleles.pairs[index].name for index in effects["pair"].to_pylist()])
     at = effects.schema.get_field_index("pair") + 1
-    write_tsv(effects.add_column(at, "name", names.cast(pa.string())), folder / EFFECTS_TSV)
+    told = effects.add_column(at, "name", names.cast(pa.string()))
+    write_tsv(_with_places(told, alleles), folder / EFFECTS_TSV)
     order = np.argsort(-np.abs(effects["change"].to_numpy()), kind="stable")
     first = effects.select(["feature", "strand"]).take(pa.array(order)).to_pylist()
     rows = (FeatureRow(row["feature"], "+" if row["strand"] > 0 else "-") for row in first)
     return list(dict.fromkeys(rows))[:top]
+
+
+def _with_places(effects: pa.Table, alleles: Alleles) -> pa.Table:
+    """Put contig and base of the reference behind `position`, which counts in the cut piece."""
+    pairs = [alleles.pairs[index] for index in effects["pair"].to_pylist()]
+    places = zip(pairs, effects["position"].to_pylist(), strict=True)
+    bases = pa.array([pair.offset + place for pair, place in places], pa.int64())
+    at = effects.schema.get_field_index("position") + 1
+    named = effects.add_column(at, "contig", pa.array([p.contig for p in pairs], pa.string()))
+    return named.add_column(at + 1, "contig_position", bases)
 
 
 def _file_record(path: Path) -> dict[str, object]:

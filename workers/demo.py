@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -19,12 +19,19 @@ import click
 
 from annotations.errors import SaetrackError
 from annotations.sequences import example_path, read_sequences, write_fasta
-from app.client import Client, ClientError, Run
+from app.client import DONE, Client, ClientError, Run
 from workers.embedded_server import embedded_server
 
 
+STEP = 10
+"""Per cent of progress between two lines in a log."""
+
+SILENCE = 15.0
+"""Most seconds without a line in a log."""
+
+
 def wait_for(run: Run, *, seconds: float) -> Run:
-    """Show progress until the run is complete.
+    """Show progress until the run is complete: a bar on a terminal, lines in a log.
 
     Raises
     ------
@@ -33,6 +40,8 @@ def wait_for(run: Run, *, seconds: float) -> Run:
     TimeoutError
         If it takes longer than `seconds`.
     """
+    if not sys.stderr.isatty():
+        return run.wait(seconds, progress_lines())
     with click.progressbar(
         length=1000, label="computing", item_show_func=lambda text: text, file=sys.stderr
     ) as bar:
@@ -41,6 +50,26 @@ def wait_for(run: Run, *, seconds: float) -> Run:
             bar.update(max(0, round(1000 * view["progress"]) - bar.pos), view["state"])
 
         return run.wait(seconds, show)
+
+
+def progress_lines() -> Callable[[Mapping[str, Any]], None]:
+    """What prints a line on standard error now and then of the views of a run that it is given.
+
+    The first, the last, each `STEP` per cent, and after `SILENCE` seconds without one.
+    """
+    started = time.monotonic()
+    said, when, ended = -STEP, started, False
+
+    def show(view: Mapping[str, Any]) -> None:
+        nonlocal said, when, ended
+        now, percent = time.monotonic(), int(100 * view["progress"])
+        over = view["state"] in DONE and not ended
+        if percent - said < STEP and now - when < SILENCE and not over:
+            return
+        said, when, ended = percent, now, over
+        click.echo(f"computing: {percent} %, {view['state']}, {now - started:.0f} s", err=True)
+
+    return show
 
 
 def active_features(run: Run) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from flask import Response, current_app, request
 from sqlalchemy import Engine
@@ -25,6 +25,13 @@ from app.metrics import Metrics
 from app.rates import RateLimits
 from app.runs import get_run, run_state
 from app.storage import Storage, StoredPaths, manifest_from_json
+
+WAYS_OUT: Final = {
+    "CANCELED": "submit it again, and it goes on where it stopped",
+    "EXECUTOR_ERROR": "mend what is named and submit it again",
+    "SYSTEM_ERROR": "submit it again: what was computed is kept; the operator's log tells why",
+}
+"""What to do about a run that ended without results, by its state."""
 
 EXTENSION = "saetrack"
 """Key of the `Services` in a Flask application's extensions."""
@@ -93,7 +100,8 @@ def open_result(run_id: str, whose: str | None = None) -> Result:
         if state != "COMPLETE":
             why = f": {computation.error_message}" if computation.error_message else ""
             raise RunStateError(
-                f"the run has no results, its state is {state}{why}"
+                f"the run has no results, its state is {state}{why}; "
+                f"{WAYS_OUT.get(state, 'submit it again')}"
                 if computation.finished_at or state == "CANCELED"
                 else f"the run is not complete yet, its state is {state}; "
                 f"GET /v1/runs/{run.id} tells how far it is",

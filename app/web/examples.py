@@ -182,16 +182,24 @@ download.file(paste0(run, "/features/1-/peaks.bed"), "f1.bed", quiet = TRUE)
     Example(
         "figure",
         "Draw a figure",
-        "Features over the genes of a region, as SVG or PNG for a paper; chrA is a sequence of "
-        "my.fa, and chrA:1001-2000 would be a part of it.",
+        "Features over the genes of a region, as SVG or PNG for a paper; here the whole of the "
+        "run's first sequence, and with :1001-2000 behind its name a part of it.",
         r"""
-curl -sS --fail-with-body -o figure.svg "$RUN/figure.svg?region=chrA&width=180mm"
+curl -sS --fail-with-body -o contigs.json "$RUN/contigs"
+CONTIG=$(grep -oE '"name": *"[^"]+"' contigs.json | sed -nE '1s/.*"([^"]+)"$/\1/p')
+curl -sS --fail-with-body -G --data-urlencode "region=$CONTIG" -d width=180mm \
+    -o figure.svg "$RUN/figure.svg"
 """,
         """
-run.figure("figure.svg", region="chrA", width="180mm")
+contig = run.contigs()[0]["name"]
+run.figure("figure.svg", region=contig, width="180mm")
 """,
         """
-download.file(paste0(run, "/figure.svg?region=chrA&width=180mm"), "figure.svg", quiet = TRUE)
+contig <- (ask(run, "/contigs") |> req_perform() |> resp_body_json())$contigs[[1]]$name
+region <- URLencode(contig, reserved = TRUE)
+download.file(
+  paste0(run, "/figure.svg?region=", region, "&width=180mm"), "figure.svg", quiet = TRUE
+)
 """,
     ),
     Example(
@@ -218,11 +226,11 @@ print(link$url)
         "widened by flank; results are in the genome's coordinates.",
         r"""
 curl -sS --fail-with-body -F name=mine -F file=@my.fa $SERVER/v1/genomes
-curl -sS --fail-with-body -F genome=mine -F region=chrA:1-12 -F flank=2 $SERVER/v1/runs
+curl -sS --fail-with-body -F genome=mine -F region="$CONTIG:1-12" -F flank=2 $SERVER/v1/runs
 """,
         """
 client.add_genome("mine", "my.fa")
-part = client.submit(genome="mine", region="chrA:1-12", flank=2)
+part = client.submit(genome="mine", region=f"{contig}:1-12", flank=2)
 print(part.view["regions"])
 """,
         """
@@ -230,7 +238,7 @@ genome <- ask(server, "/v1/genomes") |>
   req_body_multipart(name = "mine", file = curl::form_file("my.fa")) |>
   req_perform()
 part <- ask(server, "/v1/runs") |>
-  req_body_multipart(genome = "mine", region = "chrA:1-12", flank = "2") |>
+  req_body_multipart(genome = "mine", region = paste0(contig, ":1-12"), flank = "2") |>
   req_perform() |>
   resp_body_json()
 print(part$regions$genome)

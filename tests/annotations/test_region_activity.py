@@ -16,6 +16,7 @@ from annotations.activations import (
 )
 from annotations.active_bases import row_index
 from annotations.errors import CoordinateError, LimitError
+from annotations import region_activity
 from annotations.region_activity import (
     correlations,
     in_region,
@@ -125,6 +126,29 @@ def test_limits_are_kept(path: Path) -> None:
         in_region(path, Span(0, 0, 3), max_scanned=5)
     with pytest.raises(CoordinateError):
         summarize(made(()), Span(0, 3, 3))
+
+
+def test_what_is_held_at_once_has_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_activity, "MAX_HELD", 4)
+    assert len(of_rows(path, [3]).value) == 1
+    assert len(of_rows(path, [2, 3], Span(0, 8, 10)).value) == 1
+    assert len(in_region(path, Span(0, 0, 3)).value) == 1
+    for asked in (
+        lambda: of_rows(path, [2, 3, 4]),
+        lambda: of_rows(path, [2, 3, 4], Span(0, 0, 10)),
+        lambda: in_region(path, Span(0, 0, 10)),
+    ):
+        with pytest.raises(LimitError, match="at most 4 .* fewer rows or a shorter region"):
+            asked()
+
+
+def test_of_what_was_not_read_nothing_is_known() -> None:
+    half = summarize(made([(0, 1, 0, 2, 1.5)]), Span(0, 0, 10), [0, 1], bases=5)
+    assert half["share"].to_pylist() == [0.2, 0.0]
+    (row,) = summarize(made(()), Span(0, 0, 10), [1], bases=0).to_pylist()
+    assert row == {"feature": 0, "strand": -1} | dict.fromkeys(
+        ["max", "position", "sum", "active_bases", "share"]
+    )
 
 
 LENGTH = 30

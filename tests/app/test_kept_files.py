@@ -83,9 +83,8 @@ def no_commit(kind: Any, *, away: bool = False) -> Iterator[None]:
     refused: list[bool] = []
 
     def before(session: Session) -> None:
-        if (away and refused) or any(
-            isinstance(each, kind) for each in session.identity_map.values()
-        ):
+        held = [*session.new, *session.identity_map.values()]
+        if (away and refused) or any(isinstance(each, kind) for each in held):
             refused.append(True)
             raise lost()
 

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
+from annotations import region_activity
 from app import region_answers
 from app.config import Settings
 from app.storage import LocalStorage
@@ -112,6 +113,18 @@ def test_what_is_too_much_or_wrong_is_refused(
     many = client.get(f"{base}/comparison?features=1,2&region=chrA")
     assert many.status_code == 400
     assert "at most 2 feature rows" in many.get_json()["detail"]
+
+
+def test_a_comparison_over_the_run_is_bounded_before_it_is_read(
+    client: FlaskClient, finished: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region_activity, "MAX_HELD", 2)
+    address = f"/v1/runs/{finished}/comparison?features=1&region=chrA:6-10"
+    assert client.get(address).status_code == 200
+    monkeypatch.setattr(region_answers, "of_rows", None)
+    refused = client.get(f"{address}&over=run")
+    assert refused.status_code == 413
+    assert "over the region in place of the run" in refused.get_json()["detail"]
 
 
 def test_a_strand_that_was_not_read_is_no_silent_one(

@@ -204,10 +204,8 @@ def test_shares_and_correlations_are_over_what_was_read(here, client, rows, regi
     for row, same, own in zip(part["features"], whole["features"], dense, strict=True):
         assert row["share"] == same["share"] == np.count_nonzero(own) / dense.shape[1]
         assert row["sum"] == same["sum"]
-    # what the run over regions calls a peak is one
-    all_peaks = get(client, f"/v1/runs/{here.whole}/comparison?features={asked}&region={read}").json
-    for own, known in zip(part["peaks"], all_peaks["peaks"], strict=True):
-        assert own == known
+    # the edge of a region is no peak where the base beyond it is larger
+    assert part["peaks"] == whole["peaks"]
     listed = f"region-features?region={region}&limit=100"
     shares = {
         (row["feature"], row["strand"]): row["share"]

@@ -6,6 +6,13 @@ from pathlib import Path
 import click
 
 
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data folder whose genomes they are.  [default: SAETRACK_DATA_DIR, else saetrack-data]",
+)
+
+
 @click.group()
 def genomes() -> None:
     """Reference genomes, kept under a name in the data folder.
@@ -33,7 +40,10 @@ def genomes() -> None:
     "names of one contig on each line; or a shipped table by the name of its assembly.  [default: "
     "the shipped table that fits all names and lengths, if one does]",
 )
-def add(name: str, fasta: Path, genes: Path | None, aliases: str | None) -> None:
+@_data_dir
+def add(
+    name: str, fasta: Path, genes: Path | None, aliases: str | None, data_dir: Path | None
+) -> None:
     """Keep a genome under NAME: sequences, normalised, genes, other names, chrom.sizes, digests."""
     from annotations.contig_aliases import shipped
     from annotations.genome_folder import add_genome
@@ -41,9 +51,8 @@ def add(name: str, fasta: Path, genes: Path | None, aliases: str | None) -> None
     from workers.commands.places import settings_from_environment
 
     table = aliases if aliases is None or aliases in shipped() else Path(aliases)
-    genome = add_genome(
-        settings_from_environment().genomes_dir, name, fasta, genes=genes, aliases=table
-    )
+    settings = settings_from_environment(data_dir=data_dir)
+    genome = add_genome(settings.genomes_dir, name, fasta, genes=genes, aliases=table)
     with_genes = f"{genome.genes:,} genes" if genome.genes is not None else "without genes"
     stated = genome.source["aliases"]
     others = "no other names" if stated is None else f"other names from {stated['file']}"
@@ -51,17 +60,20 @@ def add(name: str, fasta: Path, genes: Path | None, aliases: str | None) -> None
         f"{genome.name}: {counted(len(genome.contigs), 'contig')}, {genome.bases:,} bases, "
         f"{with_genes}, {others}, in {genome.folder}"
     )
+    click.echo(f"data folder: {settings.data_dir}")
 
 
 @genomes.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with every contig.")
-def list_genomes(as_json: bool) -> None:
+@_data_dir
+def list_genomes(as_json: bool, data_dir: Path | None) -> None:
     """List the registered genomes."""
     from annotations.genome_folder import find_genomes
     from workers.commands.places import settings_from_environment
     from workers.commands.summary import print_table
 
-    found = find_genomes(settings_from_environment().genomes_dir)
+    settings = settings_from_environment(data_dir=data_dir)
+    found = find_genomes(settings.genomes_dir)
     if as_json:
         rows = [
             {
@@ -86,11 +98,15 @@ def list_genomes(as_json: bool) -> None:
             }
             for genome in found
         ]
-        click.echo(json.dumps({"genomes": rows}, indent=2))
+        click.echo(json.dumps({"data_dir": str(settings.data_dir), "genomes": rows}, indent=2))
         return
     if not found:
-        click.echo("no genome is registered; `saetrack genomes add NAME FASTA` registers one")
+        click.echo(
+            f"no genome is registered in the data folder {settings.data_dir}; `saetrack genomes "
+            "add NAME FASTA` registers one, --data-dir names another folder"
+        )
         return
+    click.echo(f"data folder: {settings.data_dir}")
     print_table(
         ["name", "contigs", "bases", "genes", "other names", "date"],
         [

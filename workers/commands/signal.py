@@ -17,20 +17,22 @@ import click
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="The bigWig file to write.",
+    help="The bigWig file to write.  [default: features/N_plus/signal.bw, or N_minus or N, in DIR]",
 )
-def signal(folder: Path, feature: str, strand: str | None, out: Path) -> None:
+def signal(folder: Path, feature: str, strand: str | None, out: Path | None) -> None:
     """Write the signal of a feature of the result in DIR as bigWig, for IGV or any browser.
 
     \b
     Example:
+      saetrack signal chrI --feature 374-
       saetrack signal chrI --feature 12 --strand either --out f12.bw
     """
     from annotations.errors import OptionError
     from annotations.tracks import SignalStrand
     from annotations.types import Strand, counted
     from app.catalog import one_strand, parse_feature_row, signal_file
+    from app.feature_rows import FeatureRow
+    from app.static_folder import signal_path
     from workers.answers import open_result
 
     result = open_result(folder)
@@ -39,8 +41,12 @@ def signal(folder: Path, feature: str, strand: str | None, out: Path) -> None:
         raise OptionError(f"--feature {feature} is one strand, and --strand either is both")
     asked = None if strand in {None, "either"} else cast(Strand, strand)
     chosen: SignalStrand = one_strand(named, asked) or "either"
-    if not out.absolute().parent.is_dir():
+    if out is None:
+        out = folder / signal_path(FeatureRow(index, chosen))
+        write_signal(result, out, index, chosen)
+    elif not out.absolute().parent.is_dir():
         raise OptionError(f"--out {out}: there is no folder {out.absolute().parent}")
-    signal_file(result, out, feature=index, strand=chosen)
+    else:
+        signal_file(result, out, feature=index, strand=chosen)
     contigs = counted(len(result.names), "contig")
     click.echo(f"{out}: feature {index}, strand {chosen}, {contigs}")
