@@ -236,17 +236,25 @@ def _layout(alleles: Alleles) -> _Layout:
     for index, pair in enumerate(alleles.pairs):
         for side, record in enumerate((pair.reference, pair.alternative)):
             length = pair.map.alternative_length if side else pair.map.reference_length
-            first, past = _bounds(pair, side) if alleles.one_sided else (0, length)
+            first, past = changing_bases(pair, side) if alleles.one_sided else (0, length)
             layout.length[record] = length
             layout.pair[record], layout.side[record] = index, side
             layout.first[record], layout.past[record] = first, past
     return layout
 
 
-def _bounds(pair: AllelePair, side: int) -> tuple[int, int]:
+def changing_bases(pair: AllelePair, side: int) -> tuple[int, int]:
     """First base of the change and one past its last, in an allele's own coordinates.
 
-    The base that inserted bases are counted to belongs to them on both passes.
+    Where `Alleles.one_sided`, nothing can differ left of the first on "+", nor from one past the
+    last on "-". The base that inserted bases are counted to belongs to them on both passes.
+
+    Parameters
+    ----------
+    pair : AllelePair
+        The two records.
+    side : {0, 1}
+        The reference, the alternative.
     """
     change = pair.change
     first, past = change.start, change.end

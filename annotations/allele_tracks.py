@@ -4,7 +4,8 @@
         "alternative": signal of the alternative alleles; "difference": alternative less reference
 
 The files hold a value for every base of the reference records of the pairs: where nothing differs
-the difference is an explicit 0. They know the names of the other records, and nothing of their
+the difference is an explicit 0, and so it is where nothing can differ (`Alleles.one_sided`). They
+know the names of the other records, and nothing of their
 bases. The rule for inserted and deleted bases is that of `annotations.allele_maps`.
 """
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from annotations.active_bases import Activations, select
-from annotations.allele_effects import values_of_pair
+from annotations.allele_effects import changing_bases, values_of_pair
 from annotations.alleles import AllelePair, Alleles
 from annotations.bbi import Stretches
 from annotations.bigwig import write_runs
@@ -67,15 +68,27 @@ def write_allele_track(
     if strand != "either":
         active = select(active, active.strand == STRAND_SIGNS[strand])
     pairs = sorted(alleles.pairs, key=lambda pair: pair.reference)
-    parts = [_runs(_shown(active, pair, track), pair.reference) for pair in pairs]
+    if track == "alternative":
+        shown = [values_of_pair(active, pair)[1] for pair in pairs]
+    else:
+        shown = [_difference(active, pair, one_sided=alleles.one_sided) for pair in pairs]
+    parts = [_runs(own, pair.reference) for own, pair in zip(shown, pairs, strict=True)]
     columns = zip(*parts, strict=True)
     write_runs(path, Stretches(*(np.concatenate(part) for part in columns)), names, lengths)
 
 
-def _shown(active: Activations, pair: AllelePair, track: AlleleTrack) -> NDArray[np.float32]:
-    values = values_of_pair(active, pair)
-    shown: NDArray[np.float32] = values[1] if track == "alternative" else values[1] - values[0]
-    return shown
+def _difference(active: Activations, pair: AllelePair, *, one_sided: bool) -> NDArray[np.float32]:
+    """Alternative less reference at each base of the reference; the larger strand of each."""
+    first, past = changing_bases(pair, 0)
+    larger = np.zeros((2, pair.map.reference_length), dtype=np.float32)
+    for sign in STRAND_SIGNS.values():
+        values = values_of_pair(select(active, active.strand == sign), pair)
+        if one_sided:
+            same = slice(None, first) if sign > 0 else slice(past, None)
+            values[1, same] = values[0, same]
+        larger = np.maximum(larger, values)
+    difference: NDArray[np.float32] = larger[1] - larger[0]
+    return difference
 
 
 def _runs(values: NDArray[np.float32], contig: int) -> Stretches:

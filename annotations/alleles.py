@@ -6,7 +6,10 @@
 
 Both records of a variant begin at the same base of the reference, so that the grid of windows in
 which a model reads falls on the same bases up to the variant; behind an insertion or deletion it is
-shifted by the difference in length.
+shifted by the difference in length. Where a model looks farther back than the context that the
+dictionary gives it, what it finds at a base depends on where its window begins: behind an insertion
+or deletion the two alleles may then differ near borders of windows for that reason alone. Records
+that fit one window have no such border, so that `default_flank` keeps them that short if it can.
 """
 
 import difflib
@@ -39,6 +42,12 @@ FORMAT: Final = 1
 
 LEAST_FLANK: Final = 256
 """Bases on each side of a variant where the dictionary asks for less: a screen of a browser."""
+
+SHORT_FLANK: Final = 128
+"""Bases on each side of a variant that are enough where its records then fit one window."""
+
+ALLELE_ROOM: Final = 64
+"""Bases of an allele for which a window has room besides the flanks."""
 
 MAX_BASES: Final = 200_000_000
 """Most bases of the records of a run where its caller sets no limit."""
@@ -131,8 +140,12 @@ def default_flank(card: DictionaryCard) -> int:
 
     At least its context: then every base that can differ on either pass is read with as much
     before it as the dictionary is served with in a whole genome. At least `LEAST_FLANK`, at most
-    `MAX_FLANK`.
+    `MAX_FLANK`; down to `SHORT_FLANK` where records with alleles of up to `ALLELE_ROOM` bases then
+    fit one window.
     """
+    one_window = (card.stride - ALLELE_ROOM) // 2
+    if max(card.context, SHORT_FLANK) <= one_window:
+        return min(max(card.context, LEAST_FLANK), one_window, MAX_FLANK)
     return min(max(card.context, LEAST_FLANK), MAX_FLANK)
 
 

@@ -140,9 +140,7 @@ class ContigNames:
         )
         n = len(self.contigs)
         listed = "the only contig is" if n == 1 else f"the {counted(n, 'contig')} are"
-        return (
-            f"there is no contig {name[:100]!r}; {hint}{listed} {shown}, and {stated}"
-        )
+        return f"there is no contig {name[:100]!r}; {hint}{listed} {shown}, and {stated}"
 
 
 def reconcile(

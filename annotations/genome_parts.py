@@ -28,7 +28,7 @@ from annotations.genome_regions import (
     read_regions,
 )
 from annotations.pieces import write_pieces
-from annotations.types import Contig, Span
+from annotations.types import Contig, Span, counted
 
 NAMED_BY: Final = ("regions", "region", "gene")
 """Ways to name regions, as fields of a form and options of a command line call them."""
@@ -159,18 +159,16 @@ def read_part(
     regions, several = _regions(request, genome, names, lengths)
     found = merged(regions, lengths, flank=request.flank)
     on_genome = found.contigs
+    stored = pieces(found.spans, lengths, stride=card.stride, context=card.context)
     part = GenomePart(
         genome=genome,
         on_genome=tuple(on_genome),
         contigs=[genome.contigs[at] for at in on_genome],
         names=_only(names, on_genome),
         spans=on_run(found.spans, on_genome),
-        pieces=on_run(
-            pieces(found.spans, lengths, stride=card.stride, context=card.context), on_genome
-        ),
-        record=_record(request, genome, found, several),
+        pieces=on_run(stored, on_genome),
+        record=_record(request, genome, found, stored, several),
     )
-    part.record["read_bases"] = part.read_bases
     if part.bases > max_bases:
         raise LimitError(
             f"the regions have {part.bases:,} bases with their flanks, each counted once, and "
@@ -178,9 +176,10 @@ def read_part(
         )
     if part.read_bases > max_bases:
         raise LimitError(
-            f"{len(part.spans):,} regions of {part.bases:,} bases need {part.read_bases:,} bases to "
-            f"be read, since a model reads whole windows of {card.stride:,} bases and "
-            f"{card.context:,} on each side, and {max_bases:,} are allowed here; name fewer "
+            f"{counted(len(part.spans), 'region')} of {part.bases:,} bases need "
+            f"{part.read_bases:,} bases to be read, since a model reads whole windows of "
+            f"{card.stride:,} bases and {card.context:,} on each side,"
+            f" and {max_bases:,} are allowed here; name fewer "
             "regions, or regions that lie closer together"
         )
     return part
@@ -215,7 +214,11 @@ def _only(names: ContigNames, contigs: Sequence[int]) -> ContigNames:
 
 
 def _record(
-    request: PartRequest, genome: Genome, found: Merged, several: dict[str, int]
+    request: PartRequest,
+    genome: Genome,
+    found: Merged,
+    stored: Sequence[Span],
+    several: dict[str, int],
 ) -> dict[str, Any]:
     return {
         "genome": genome.name,
@@ -225,6 +228,7 @@ def _record(
         "submitted": found.regions,
         "merged": len(found.spans),
         "bases": found.bases,
+        "read_bases": sum(piece.length for piece in stored),
         "flank": request.flank,
         "several_places": several,
     }

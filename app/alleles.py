@@ -47,12 +47,24 @@ NOTE: Final = (
 """What stands beside every table of changes."""
 
 
+SHIFTED: Final = (
+    "Behind an insertion or deletion the windows in which the model reads begin at other bases of "
+    "the alternative than of the reference: in records longer than one window of the dictionary, "
+    "and where the model looks farther back than the dictionary's context, bases near the borders "
+    "of windows may differ for that reason alone."
+)
+"""What is said besides where the two records of a pair differ in length."""
+
+
 def note_of(alleles: Alleles) -> str:
     """What stands beside a table of changes of these pairs."""
+    maps = [pair.map for pair in alleles.pairs]
+    shifted = any(each.reference_length != each.alternative_length for each in maps)
+    note = f"{NOTE} {SHIFTED}" if shifted else NOTE
     if not alleles.controls:
-        return NOTE
+        return note
     return (
-        f"{NOTE} controls_as_large is how many of {len(alleles.controls)} random substitutions "
+        f"{note} controls_as_large is how many of {len(alleles.controls)} random substitutions "
         f"within {REACH} bases change the feature as much at a base; it is not corrected for the "
         "number of features."
     )

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-from annotations.errors import BusyError, StorageError, UnknownNameError
+from annotations.errors import BusyError
 from annotations.tables import replacing
 
 WAIT_SECONDS: Final = 60.0
@@ -80,22 +80,13 @@ class FileCache:
         ------
         BusyError
             If another makes it for longer than `WAIT_SECONDS`, or too many wait already.
-        UnknownNameError
-            If the folder was deleted while the file was made.
         """
         path = self._root / folder / name
         while True:
             held = _hold(path)
             if held is not None:
                 return held
-            try:
-                self._make(path, make)
-            except (FileNotFoundError, StorageError):
-                if path.parent.is_dir():
-                    raise
-                raise UnknownNameError(
-                    f"{name} cannot be made: what it is made of has been deleted meanwhile"
-                ) from None
+            self._make(path, make)
 
     def _make(self, path: Path, make: Callable[[Path], None]) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

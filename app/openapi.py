@@ -104,7 +104,7 @@ PROBLEMS = {
     415: "The body has a content type that is not taken.",
     422: "A file does not follow its format.",
     429: "Too many requests, or too much of yours waits; `Retry-After` says when to ask again.",
-    503: "The server cannot do this now.",
+    503: "The server cannot do this now; `Retry-After` says when to ask again where it is known.",
 }
 
 

@@ -15,7 +15,7 @@ from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.errors import StorageError as CounterAway
 from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from annotations.errors import QuotaError
@@ -150,8 +150,8 @@ def check_quota(
             )
     if not (settings.max_queued_runs or settings.max_queued_bases):
         return
-    runs, waiting = session.execute(
-        select(func.count(), func.coalesce(func.sum(Computation.bases), 0))
+    active = session.execute(
+        select(Computation.bases, Run.options)
         .select_from(Run)
         .join(Computation)
         .where(
@@ -159,16 +159,21 @@ def check_quota(
             Run.canceled_at.is_(None),
             Computation.state.in_(sorted(ACTIVE_STATES)),
         )
-    ).one()
+    ).all()
+    runs = len(active)
+    # small regions have few bases, and many are read for them
+    waiting = sum(
+        int((options.get("regions") or {}).get("read_bases", own)) for own, options in active
+    )
     if settings.max_queued_runs and runs + 1 > settings.max_queued_runs:
         raise QuotaError(
             f"{runs} of your runs are not at their end, and at most {settings.max_queued_runs} may "
             "be; wait for some, or cancel them",
             seconds=RETRY_SECONDS,
         )
-    if settings.max_queued_bases and int(waiting) + bases > settings.max_queued_bases:
+    if settings.max_queued_bases and waiting + bases > settings.max_queued_bases:
         raise QuotaError(
-            f"{int(waiting):,} bases of your runs are not at their end; with the {bases:,} of this "
+            f"{waiting:,} bases of your runs are not at their end; with the {bases:,} of this "
             f"one they would be more than the {settings.max_queued_bases:,} that may be; wait for "
             "some, or cancel them",
             seconds=RETRY_SECONDS,

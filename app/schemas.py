@@ -417,8 +417,9 @@ class RunView(BaseModel):
     regions: dict[str, Any] | None = Field(
         description="Of a run over a registered genome: `genome`, its digest `seqcol`, and of "
         "regions how they were named (`named_by`), how many were `submitted` and are left once "
-        "those that overlap are one (`merged`), their `bases` and `flank`, and the genes that lie "
-        "in `several_places`. Null where sequences were sent."
+        "those that overlap are one (`merged`), their `bases`, the `read_bases` "
+        "that a model reads for them, `flank`, and the genes that lie in `several_places`. "
+        "Null where sequences were sent."
     )
     contigs: int = Field(description="How many sequences.")
     annotation_skipped: dict[str, int] | None = Field(

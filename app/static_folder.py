@@ -10,6 +10,7 @@ Every address is relative, so that the folder may lie on any host or disk and be
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -72,7 +73,7 @@ def write_folder(result: Result, folder: Path, rows: Sequence[FeatureRow], *, ti
         if result.genes is not None or name not in GENE_FILES:
             file.make(result, folder / name)
     for row in rows:
-        own = folder / FEATURES_FOLDER / row.word
+        own = folder / signal_path(row).parent
         own.mkdir(parents=True, exist_ok=True)
         catalog.signal_file(result, own / "signal.bw", feature=row.feature, strand=row.strand)
         for name, track in ALLELE_TRACKS.items() if result.alleles is not None else ():
@@ -88,6 +89,35 @@ def write_folder(result: Result, folder: Path, rows: Sequence[FeatureRow], *, ti
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_page(result, folder, rows, hub, title=title)
+
+
+def signal_path(row: FeatureRow) -> Path:
+    """Where the signal of a feature row lies in a result folder."""
+    return Path(FEATURES_FOLDER) / row.word / "signal.bw"
+
+
+def add_signal(result: Result, folder: Path, row: FeatureRow) -> Path:
+    """Put the signal of a feature row where `write_folder` would have; returns the file.
+
+    Parameters
+    ----------
+    result : Result
+    folder : Path
+        Its own.
+    row : FeatureRow
+
+    Raises
+    ------
+    OptionError
+        If the strand was not read; the folder is then as it was.
+    """
+    target = folder / signal_path(row)
+    with tempfile.TemporaryDirectory(prefix=".signal-", dir=folder) as scratch:
+        made = Path(scratch) / target.name
+        catalog.signal_file(result, made, feature=row.feature, strand=row.strand)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(target)
+    return target
 
 
 def folder_hub(

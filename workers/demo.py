@@ -22,7 +22,6 @@ from annotations.sequences import example_path, read_sequences, write_fasta
 from app.client import DONE, Client, ClientError, Run
 from workers.embedded_server import embedded_server
 
-
 STEP = 10
 """Per cent of progress between two lines in a log."""
 

@@ -21,10 +21,11 @@ from annotations.cards import DictionaryCard, file_sha256
 from annotations.errors import FormatError, OptionError, StorageError
 from annotations.genes import skipped_entries
 from annotations.options import RunOptions
+from annotations.peaks import RADIUS
 from annotations.provenance import peak_memory_bytes, read_provenance
 from annotations.ranking import active_features
 from annotations.run_motifs import STORED, read_motif_file
-from annotations.types import Contig
+from annotations.types import Contig, Span
 from app.catalog import Result
 from app.feature_rows import FeatureRow
 from app.folder_page import PAGE_FOLDER
@@ -58,6 +59,43 @@ class Summary(NamedTuple):
     peak_memory_bytes: int
     regions: Mapping[str, Any] | None
     """Of a run over regions, `annotations.genome_parts.GenomePart.record`."""
+    nothing: str | None
+    """Why no feature is active or no peak is there, as a sentence, where that is so."""
+
+
+def why_nothing(merged: MergeResult, pieces: Sequence[Contig | Span], fasta: Path) -> str | None:
+    """Why a run found nothing, as a sentence; None where it found peaks.
+
+    Parameters
+    ----------
+    merged : MergeResult
+        What was found.
+    pieces : sequence of Contig or Span
+        What was read: whole records, or parts of them.
+    fasta : Path
+        The sequences; read only where nothing was found.
+    """
+    if merged.peaks:
+        return None
+    if not has_bases(fasta):
+        return "nothing is there to find: every base is N, and a feature needs A, C, G or T"
+    if max(piece.length for piece in pieces) <= RADIUS:
+        return (
+            f"no peak is there because nothing longer than {RADIUS} bases was read: none is "
+            f"reported in the first {RADIUS} bases of a record; give longer sequences"
+        )
+    if merged.features:
+        return None
+    return "no feature is above its gate anywhere in these sequences"
+
+
+def has_bases(fasta: Path) -> bool:
+    """Whether a FASTA file holds any base that is A, C, G or T."""
+    with fasta.open("rb") as file:
+        return any(
+            not line.startswith(b">") and line.upper().translate(None, b"ACGT") != line.upper()
+            for line in file
+        )
 
 
 def finish(
@@ -165,6 +203,7 @@ def finish(
         },
         peak_memory_bytes=peak_memory_bytes(),
         regions=job.regions,
+        nothing=why_nothing(merged, job.spans or job.contigs, fasta),
     )
 
 

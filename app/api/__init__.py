@@ -10,7 +10,13 @@ from sqlalchemy import Engine
 
 from annotations.alleles import ALLELES_FILE
 from annotations.cards import Cards, find_cards
-from annotations.errors import FormatError, OptionError, WeightsError
+from annotations.errors import (
+    FormatError,
+    OptionError,
+    StorageError,
+    UnknownNameError,
+    WeightsError,
+)
 from annotations.options import RunOptions
 from annotations.run_motifs import STORED
 from app.api.sending import send_held, send_path
@@ -22,6 +28,7 @@ from app.database import reading
 from app.errors import RunStateError
 from app.file_cache import FileCache, HeldFile
 from app.metrics import Metrics
+from app.models import Run
 from app.rates import RateLimits
 from app.runs import get_run, run_state
 from app.storage import Storage, StoredPaths, manifest_from_json
@@ -155,8 +162,19 @@ def made_file(run_id: str, name: str, make: Callable[[Path], None]) -> HeldFile:
     ------
     BusyError
         If it is being made for another request, and that takes long.
+    UnknownNameError
+        If the run was deleted meanwhile.
     """
-    return services().made.open(run_id, name, make)
+    here = services()
+    try:
+        return here.made.open(run_id, name, make)
+    except (FileNotFoundError, StorageError):
+        with reading(here.engine) as session:
+            if session.get(Run, run_id) is not None:
+                raise
+        raise UnknownNameError(
+            f"{name} cannot be made: its run has been deleted meanwhile"
+        ) from None
 
 
 def send_made(

@@ -48,6 +48,9 @@ SCANNED_FLANK: Final = 50
 FIGURE_FLANK: Final = 60
 """Bases on each side of the top peak in its figure: few enough that letters are drawn."""
 
+DRAWN_PLACES: Final = 5
+"""Least peaks with the motif for a histogram of its places: fewer are told in a sentence."""
+
 BARS_WIDTH: Final = 300
 """Units across of the drawing of a histogram."""
 
@@ -140,6 +143,7 @@ def chart(found: Positions, motif: Motif) -> dict[str, Any]:
     return {
         "loci": found.loci,
         "with_motif": found.with_motif,
+        "drawn": found.with_motif >= DRAWN_PLACES,
         "bars": bars,
         "wide": round(max(wide - 0.4, 0.4), 2),
         "top": top,

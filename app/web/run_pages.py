@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from annotations.errors import OptionError, UnknownNameError
+from annotations.peaks import RADIUS
 from app import catalog, runs
 from app.api import open_result, services
 from app.api.descriptions import hub_of, links_of
@@ -93,6 +94,8 @@ def run_page(run_id: str) -> str:
         run=view,
         contigs=contigs[:LISTED_CONTIGS],
         n_contigs=len(contigs),
+        longest=max(length for _, length in contigs),
+        radius=RADIUS,
         has_genes=result.genes is not None,
         browser=browser_config(result, run_id, run_title(view), shown, locus),
         shown=[row.text for row in shown],

@@ -125,6 +125,25 @@ def test_a_deletion(tmp_path):
     assert (row["reference_sum"], row["alternative_sum"], row["change"]) == (4.0, 0.0, -3.0)
 
 
+@pytest.mark.parametrize("kind", ["SNV", "insertion", "deletion", "MNV"])
+def test_the_difference_is_zero_where_the_table_counts_nothing(tmp_path, kind):
+    """A value left and right of the change on either strand, in one allele alone."""
+    found = cut(kind)
+    names = [record.name for record in found.records]
+    lengths = [len(record.sequence) for record in found.records]
+    for strand in (1, -1):
+        for at in (0, lengths[1] - 1):
+            path = stored(tmp_path, [(5, strand, 1, at, 2.0)])
+            changed = allele_effects(path, found.alleles).to_pylist()
+            track = tmp_path / "difference.bw"
+            write_allele_track(
+                track, read_feature(path, 5), found.alleles, names, lengths, track="difference"
+            )
+            with pyBigWig.open(str(track)) as opened:
+                values = np.array(opened.values(names[0], 0, lengths[0]))
+            assert values.any() == bool(changed) == ((strand > 0) == (at > 0))
+
+
 def test_pairs_are_ranked_by_the_absolute_change_and_summed_up(tmp_path):
     alleles = cut("SNV", "MNV", "deletion").alleles
     rows = (3, 1, 0, 3, 1.0), (4, 1, 1, 4, 2.0), (3, -1, 0, 0, 1.0), (9, 1, 3, 4, 8.0)
@@ -261,14 +280,17 @@ def test_the_tracks_are_at_the_references_coordinates(tmp_path):
         ],
     )
     stretches = read_feature(path, 5)
-    for strand, wanted, moved in (
-        ("+", [0, 0, 5, 0, 0, 0.5], [0, 0, 6, 0, 0, 0.5]),
-        ("either", [0, 0, 5, 0, 0, -7.5], [0, 0, 6, 0, 0, 0.5]),
-        ("-", [0, 0, 0, 0, 0, -8], [0] * 6),
+    # on - of a model that looks back only, base 5 cannot differ
+    for strand, one_sided, wanted, moved in (
+        ("+", True, [0, 0, 5, 0, 0, 0.5], [0, 0, 6, 0, 0, 0.5]),
+        ("either", False, [0, 0, 5, 0, 0, -7.5], [0, 0, 6, 0, 0, 0.5]),
+        ("either", True, [0, 0, 5, 0, 0, 0], [0, 0, 6, 0, 0, 0.5]),
+        ("-", False, [0, 0, 0, 0, 0, -8], [0] * 6),
+        ("-", True, [0] * 6, [0] * 6),
     ):
         for track in ("difference", "alternative"):
             path = tmp_path / f"{track}.bw"
-            inputs = (stretches, found.alleles, names, lengths)
+            inputs = (stretches, found.alleles._replace(one_sided=one_sided), names, lengths)
             write_allele_track(path, *inputs, track=track, strand=strand)
         with pyBigWig.open(str(tmp_path / "difference.bw")) as track:
             assert track.chroms() == dict(zip(names, lengths, strict=True))

@@ -1,6 +1,7 @@
 """Pairs of records: cut around variants, or named by a user."""
 
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from annotations.alleles import (
     RecordBases,
     alleles_json,
     cut_variants,
+    default_flank,
     pair_records,
     read_alleles,
 )
@@ -66,6 +68,16 @@ def test_both_records_begin_at_the_same_base_and_end_at_the_contigs_ends():
         CHROM[:11], b"AG" + CHROM[1:11], CHROM[10:], CHROM[10:20] + b"T",
     ]  # fmt: skip
     assert [pair.offset for pair in found.alleles.pairs] == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("stride", "context", "flank"),
+    [(1024, 32, 256), (512, 8, 224), (512, 250, 256), (128, 8, 256), (1024, 400, 400),
+     (320, 128, 128), (8192, 90_000, 50_000)],
+)  # fmt: skip
+def test_records_fit_one_window_where_the_dictionary_allows_it(stride, context, flank):
+    card = SimpleNamespace(stride=stride, context=context)
+    assert default_flank(card) == flank
 
 
 def test_names_are_what_every_browser_takes_and_differ():

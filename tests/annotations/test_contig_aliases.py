@@ -106,6 +106,11 @@ def test_a_table_may_not_join_two_contigs():
         ContigNames(["chrI", "I"], AliasTable("toy.txt", YEAST))
 
 
+def test_one_contig_is_spoken_of_as_one():
+    assert "the only contig is V, and" in ContigNames(["V"]).unknown("I")
+    assert "the 2 contigs are V, X, and" in ContigNames(["V", "X"]).unknown("I")
+
+
 def test_contigs_are_reconciled_or_named():
     table = AliasTable("toy.txt", YEAST)
     theirs = {"chrI": 230218, "chrM": 85779, "chrII": 5}
@@ -119,7 +124,7 @@ def test_contigs_are_reconciled_or_named():
     ]:
         with pytest.raises(OptionError, match=message):
             reconcile(wrong, theirs, table, what="sacCer3")
-    with pytest.raises(OptionError, match=r"1 of 1 contig differ.*sacCer3 \(no alias table"):
+    with pytest.raises(OptionError, match=r"1 of 1 contig differs from.*sacCer3 \(no alias table"):
         reconcile({"I": 230218}, theirs, None, what="sacCer3")
     with pytest.raises(OptionError, match="and 12 more"):
         reconcile({f"x{i}": 1 for i in range(20)}, theirs, None, what="sacCer3")

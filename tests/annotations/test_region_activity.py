@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations import region_activity
 from annotations.activations import (
     Activations,
     count_active_bases,
@@ -16,7 +17,6 @@ from annotations.activations import (
 )
 from annotations.active_bases import row_index
 from annotations.errors import CoordinateError, LimitError
-from annotations import region_activity
 from annotations.region_activity import (
     correlations,
     in_region,
@@ -138,7 +138,7 @@ def test_what_is_held_at_once_has_a_limit(path: Path, monkeypatch: pytest.Monkey
         lambda: of_rows(path, [2, 3, 4], Span(0, 0, 10)),
         lambda: in_region(path, Span(0, 0, 10)),
     ):
-        with pytest.raises(LimitError, match="at most 4 .* fewer rows or a shorter region"):
+        with pytest.raises(LimitError, match=r"at most 4 .* fewer rows or a shorter region"):
             asked()
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from annotations.activations import Activations, to_stretches, write_stretches
 from annotations.allele_effects import allele_effects
-from annotations.alleles import ALLELES_FILE, read_alleles
+from annotations.allele_maps import AlleleMap, Change
+from annotations.alleles import ALLELES_FILE, AllelePair, Alleles, read_alleles
 from annotations.genome_folder import add_genome
+from app.alleles import note_of
 from app.database import reading, transaction
 from app.models import Computation
 from app.shards import finish
@@ -95,11 +97,20 @@ def test_a_variant_is_two_records_with_its_flanks(client, engine, storage, run):
     assert stored == ">0\nACGTACGTACG\n>1\nACGTATGTACG\n>2\nCGTACGTACG\n>3\nCGTACGGGTACG\n"
 
 
+def test_shifted_windows_are_told_of_where_lengths_differ():
+    pair = AllelePair("x", None, "c", 0, 0, 1, Change(2, 3, 2, 3), AlleleMap(((0, 0, 5),), 5, 5))
+    same = Alleles("variants", (pair,), True, 2, {})
+    assert "Behind an insertion" not in note_of(same)
+    longer = pair._replace(map=AlleleMap(((0, 0, 3), (3, 4, 2)), 5, 6))
+    assert "Behind an insertion" in note_of(same._replace(pairs=(pair, longer)))
+
+
 def test_the_pairs_are_listed_with_what_changed_most(client, run):
     answer = client.get(f"/v1/runs/{run}/alleles").json
     assert (answer["total"], answer["kind"], answer["flank"]) == (2, "variants", 5)
     assert answer["skipped"] == {"symbolic allele (<...>)": 1}
     assert "no test" in answer["note"]
+    assert "Behind an insertion or deletion the windows" in answer["note"]
     first, second = answer["alleles"]
     assert (first["name"], first["id"], first["contig"]) == ("chrA:10 C>T", "rs7", "chrA")
     assert (first["start"], first["end"], first["record_start"]) == (9, 10, 5)

@@ -134,6 +134,17 @@ def test_a_redirect_is_told_and_not_followed(fake: FakeServer) -> None:
         assert elsewhere.asked == []
 
 
+def test_a_missing_file_is_a_sentence_before_anything_is_sent(
+    fake: FakeServer, tmp_path: Path
+) -> None:
+    for wrong in (tmp_path / "no.fa", tmp_path):
+        with pytest.raises(ClientError, match=r"give the path of"):
+            Client(fake.url).submit(wrong)
+    with pytest.raises(FileNotFoundError, match=r"^there is no file no\.fa in /"):
+        Client(fake.url).add_genome("toy", "no.fa")
+    assert fake.asked == []
+
+
 # -- refusals ----------------------------------------------------------------------------------
 
 

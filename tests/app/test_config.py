@@ -1,5 +1,6 @@
 """Settings: defaults, environment, refusals in words."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,20 @@ def test_environment_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
 def test_wrong_settings_are_refused_in_words(name: str, value: str, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         Settings.from_env({name: value})
+
+
+def test_a_misspelt_setting_is_told_its_near_names_alone() -> None:
+    with pytest.raises(OptionError) as caught:
+        Settings.from_env({"SAETRACK_MAX_BASE": "1"})
+    said = str(caught.value)
+    assert "did you mean SAETRACK_MAX_BASES or " in said
+    assert len(said) < 250
+    (number,) = re.findall(r"docs/settings.md has all (\d+);", said)
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert page.count("| `SAETRACK_") == int(number)
+    with pytest.raises(OptionError) as caught:
+        Settings.from_env({"SAETRACK_BUNDLED_MODEL": "x"})
+    assert "BUNDLED_MODELS" not in str(caught.value)
 
 
 def test_a_trusted_network_may_be_listened_on() -> None:

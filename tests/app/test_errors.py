@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
+from annotations.errors import UnavailableError
 from app.errors import CONTENT_TYPE
 from tests.app.conftest import FASTA
 
@@ -212,6 +213,25 @@ def test_bad_forms_are_refused_in_words(
 ) -> None:
     answer = client.post("/v1/runs", data=data, content_type="multipart/form-data")
     assert said in check(answer, 400, "option-error")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnavailableError("the object store did not take or give a file"),
+        OperationalError("SELECT", {}, Exception("gone")),
+    ],
+)
+def test_what_is_away_says_when_to_ask_again(
+    error: Exception, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("app.submissions.create_run", away)
+    answer = client.post("/v1/runs", data=FASTA, content_type="text/plain")
+    check(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from annotations.errors import BusyError, StorageError, UnknownNameError
+from annotations.errors import BusyError
 from app.file_cache import FileCache, HeldFile, stored_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,29 +58,6 @@ def test_what_fails_leaves_nothing_and_may_be_asked_for_again(tmp_path: Path) ->
         cache.open("run", "a.bw", fail)
     assert list((tmp_path / "run").iterdir()) == []
     assert read(cache.open("run", "a.bw", writer(b"x"))) == b"x"
-
-
-def test_what_is_deleted_while_it_is_made_is_said_to_be_gone(tmp_path: Path) -> None:
-    """As when its owner deletes a run: its folder goes, and the files it is made of."""
-    cache = FileCache(tmp_path, most_bytes=1000)
-
-    def deleted(path: Path) -> None:
-        shutil.rmtree(path.parent)
-        path.write_bytes(b"x")
-
-    def missing(path: Path) -> None:
-        shutil.rmtree(path.parent)
-        raise StorageError("computations/c1/result/peaks.parquet is missing from the storage")
-
-    for make in (deleted, missing):
-        with pytest.raises(UnknownNameError, match=r"^a\.bw .* has been deleted meanwhile"):
-            cache.open("run", "a.bw", make)
-
-    def broken(path: Path) -> None:
-        raise StorageError("altered")
-
-    with pytest.raises(StorageError, match="altered"):
-        cache.open("run", "a.bw", broken)
 
 
 def test_many_threads_and_two_caches_make_a_file_once(tmp_path: Path) -> None:

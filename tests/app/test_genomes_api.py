@@ -165,6 +165,7 @@ def test_regions_of_a_bed_file(client, genome, engine, storage):
         "submitted": 3,
         "merged": 2,
         "bases": 40 + 20,
+        "read_bases": 104 + 64,  # with 25 for peaks, in windows of 8, and 8 of context
         "flank": 5,
         "several_places": {},
     }
@@ -311,12 +312,30 @@ def test_an_empty_body_is_still_no_sequence(client):
 
 def test_limits_count_the_bases_of_regions(client, genome, app):
     settings = app.extensions[EXTENSION].settings
-    object.__setattr__(settings, "max_bases", 50)
-    assert submit(client, region="chrA:1-50").status_code == 202
-    answer = submit(client, region="chrA:1-51")
-    assert (answer.status_code, "51 bases" in answer.json["detail"]) == (413, True)
+    # 55 bases, 25 for peaks, in windows of 8, and 8 of context
+    object.__setattr__(settings, "max_bases", 88)
+    assert submit(client, region="chrA:1-55").status_code == 202
+    answer = submit(client, region="chrA:1-56")
+    assert answer.status_code == 413
+    assert "1 region of 56 bases need 96 bases to be read" in answer.json["detail"]
+    answer = submit(client, region="chrA:1-89")
+    assert (answer.status_code, "89 bases" in answer.json["detail"]) == (413, True)
+    scattered = b"chrA\t10\t11\nchrA\t90\t91\nchrA\t190\t191\n"
+    answer = submit(client, bed=scattered)
+    assert (answer.status_code, "regions that lie closer" in answer.json["detail"]) == (413, True)
     answer = submit(client)
     assert (answer.status_code, "name regions of it" in answer.json["detail"]) == (413, True)
+
+
+def test_a_quota_counts_what_is_read_for_regions(client, genome, app):
+    settings = app.extensions[EXTENSION].settings
+    object.__setattr__(settings, "max_queued_bases", 150)
+    assert submit(client, region="chrA:11").json["regions"]["read_bases"] == 48
+    assert submit(client, region="chrA:101").status_code == 202  # bases 64 to 136
+    refused = submit(client, region="chrB:31")
+    assert refused.status_code == 429
+    assert "120 bases of your runs are not at their end" in refused.json["detail"]
+    assert submit(client, region="chrA:2").status_code == 429
 
 
 def test_a_genome_of_the_command_line_is_that_of_the_service(client, settings, tmp_path):

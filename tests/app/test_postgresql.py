@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -33,6 +34,7 @@ from app.database import (
 from app.dispatch import due, fail_exhausted, heartbeat, leave_job, release, take_job
 from app.leftovers import find_leftovers
 from app.models import Analysis, Base, Computation, Run, Shard
+from app.rates import check_quota
 from app.runs import cancel_run, delete_run
 from app.shards import claim, finish, renew
 from app.storage import LocalStorage
@@ -193,8 +195,13 @@ def test_finishing_dispatching_and_canceling_at_once_never_wait_for_each_other(
 
 
 def test_of_submissions_at_once_no_more_wait_than_may(
-    here: Engine, storage: LocalStorage, settings: Settings
+    here: Engine, storage: LocalStorage, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def slowly(*given: Any) -> None:
+        check_quota(*given)
+        time.sleep(0.2)
+
+    monkeypatch.setattr("app.submissions.check_quota", slowly)
     few = replace(settings, max_queued_runs=2)
     refused: list[QuotaError] = []
     start = threading.Barrier(6)

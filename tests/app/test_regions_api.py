@@ -119,7 +119,7 @@ def test_a_comparison_over_the_run_is_bounded_before_it_is_read(
     client: FlaskClient, finished: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(region_activity, "MAX_HELD", 2)
-    address = f"/v1/runs/{finished}/comparison?features=1&region=chrA:6-10"
+    address = f"/v1/runs/{finished}/comparison?features=1&region=chrB:1-5"
     assert client.get(address).status_code == 200
     monkeypatch.setattr(region_answers, "of_rows", None)
     refused = client.get(f"{address}&over=run")

@@ -20,7 +20,15 @@ from app.database import reading, transaction
 from app.factory import create_app
 from app.rates import WRONG_TOKENS_PER_MINUTE
 from app.storage import LocalStorage
-from app.tokens import create_token, end_session, identify, list_tokens, revoke_token, start_session
+from app.tokens import (
+    create_token,
+    end_session,
+    identify,
+    list_tokens,
+    note_use,
+    revoke_token,
+    start_session,
+)
 from tests.app.conftest import FASTA, ClosingClient, complete, new_run
 from workers.cli import run
 
@@ -376,6 +384,12 @@ def test_tokens_from_the_command_line(
     listed = json.loads(said("list", "--json"))["tokens"]
     assert [(each["id"], each["name"]) for each in listed] == [(found.token_id, "laptop")]
     assert word not in json.dumps(listed)
+    assert listed[0]["changed_at"] is None
+    assert "last change" in said("list")
+    with transaction(engine) as session:
+        note_use(session, found.token_id)
+    listed = json.loads(said("list", "--json"))["tokens"]
+    assert listed[0]["changed_at"][:10] in said("list")
     assert found.token_id in said("list")
     said("revoke", found.token_id)
     with reading(engine) as session:

@@ -18,9 +18,12 @@ from werkzeug.test import TestResponse
 
 from annotations.contig_aliases import AliasTable, Known
 from annotations.genome_folder import add_genome
-from app.api import run_cache
+from app import track_files
+from app.api import run_cache, ucsc
+from app.catalog import Result
 from app.config import Settings
 from app.database import reading
+from app.runs import delete_run
 from app.storage import LocalStorage
 from app.track_files import FILES
 from tests.app.conftest import FASTA, complete, new_run
@@ -43,6 +46,30 @@ def run(
     run_id = str(client.post("/v1/runs", data=form).get_json()["id"])
     complete(engine, storage, settings, tmp_path / "results")
     return run_id
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_run_that_is_deleted_while_its_track_is_made_is_gone(
+    shared: bool,
+    run: str,
+    client: FlaskClient,
+    engine: Engine,
+    storage: LocalStorage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = track_files.peaks_bigbed
+
+    def late(result: Result, path: Path, **options: Any) -> None:
+        delete_run(engine, storage, run, "local")
+        real(result, path, **options)
+
+    base = f"/v1/runs/{run}"
+    if shared:
+        base = share(client, run)["links"]["hub"].rpartition("/")[0]
+    monkeypatch.setattr("app.track_files.peaks_bigbed", late)
+    answer = client.get(f"{base}/peaks.bb")
+    assert answer.status_code == 404, answer.text
+    assert "has been deleted meanwhile" in answer.get_json(force=True)["detail"]
 
 
 def share(client: FlaskClient, run_id: str) -> dict[str, Any]:
@@ -515,6 +542,17 @@ def test_tokens_are_kept_out_of_the_servers_log(
 
 def genome_of(client: FlaskClient, token: str) -> str:
     return stanzas(client.get(f"/s/{token}/hub.txt").text)[1]["genome"]
+
+
+def test_items_for_ucsc_clients_are_bounded(
+    client: FlaskClient, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = share(client, run)["token"]
+    address = f"/s/{token}/getData/track?genome={genome_of(client, token)};track=f1_plus"
+    assert client.get(f"{address};maxItemsOutput=100001").status_code == 400
+    monkeypatch.setattr(ucsc, "MAX_ITEMS", 2)
+    cut = client.get(f"{address};maxItemsOutput=-1").get_json()
+    assert (cut["itemsReturned"], cut["maxItemsLimit"]) == (2, True)
 
 
 def test_ucsc_clients_are_answered(client: FlaskClient, run: str) -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +15,7 @@ from annotations.allele_effects import ROUNDING
 from annotations.alleles import read_alleles
 from annotations.genome_folder import add_genome
 from annotations.records import Record
-from annotations.sequences import write_fasta
+from annotations.sequences import read_sequences, write_fasta
 from tests.workers.factories import make_tiny_models
 from tests.workers.test_pipeline import random_sequence
 from workers import cli
@@ -153,10 +155,18 @@ def test_the_difference_track_is_what_the_table_says(result):
 
 
 def test_the_table_is_written_as_text_with_the_names_of_the_pairs(place, result):
+    _, sequence, _ = place
     with (result / "allele_effects.tsv").open() as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     assert rows[0]["name"].startswith(f"chr1:{SITE + 1} ")
     assert {row["strand"] for row in rows} == {"+", "-"}
+    pairs = read_alleles(result / "alleles.json").pairs
+    records = read_sequences(result / "sequence.fa").records
+    for row in rows:
+        assert row["contig"] == "chr1"
+        # what stands there in the cut piece stands there in the contig
+        piece = records[pairs[int(row["pair"])].reference].sequence[int(row["position"]) :][:20]
+        assert sequence[int(row["contig_position"]) :].startswith(piece)
     record = json.loads((result / "provenance.json").read_text())
     assert record["alleles"]["pairs"] == 4
     assert record["made_by"]["variants"]["file"] == "x.vcf"
@@ -190,6 +200,19 @@ def test_two_records_of_a_file(place, tmp_path, capsys):
     assert cli.run([*arguments, "--force"]) == 0
     names = {path.name for path in (tmp_path / "o").rglob("*")}
     assert not names & {"alleles.json", "allele_effects.tsv", "difference.bw", "alternative.bw"}
+
+
+def test_genes_beside_variants_are_refused_before_anything_is_loaded():
+    code = (
+        "import sys; from workers.cli import run; "
+        "code = run('annotate x.fa --variants x.vcf --genes x.gff --out o'.split()); "
+        "sys.exit(code if 'torch' not in sys.modules else 99)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "leave genes out" in done.stderr
 
 
 BAD = {

@@ -239,9 +239,25 @@ def test_genomes_are_listed(capsys):
     assert "toy" in capsys.readouterr().out
 
 
-def test_a_registered_genome_is_annotated_by_its_name(place, tmp_path):
+def test_genomes_of_another_data_folder_are_its_own(place, tmp_path, capsys):
+    (tmp_path / "g.fa").write_text(">one\nACGT\n")
+    there = ["--data-dir", str(tmp_path / "there")]
+    assert cli.run(["genomes", "list", *there]) == 0
+    assert f"registered in the data folder {tmp_path / 'there'}" in capsys.readouterr().out
+    assert cli.run(["genomes", "add", "own", str(tmp_path / "g.fa"), *there]) == 0
+    assert f"data folder: {tmp_path / 'there'}" in capsys.readouterr().out
+    assert cli.run(["genomes", "list", *there]) == 0
+    printed = capsys.readouterr().out
+    assert f"data folder: {tmp_path / 'there'}" in printed
+    assert "own" in printed
+    assert "toy" not in printed
+
+
+def test_a_registered_genome_is_annotated_by_its_name(place, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.run(["annotate", "toy", "--taxon", "none", "--top", "0", "--out", str(out)]) == 0
+    said = "reading all of toy: 3 contigs, 0.0 Mb; --gene, --region or --regions read parts\n"
+    assert capsys.readouterr().err == said
     record = json.loads((out / "provenance.json").read_text())
     assert record["made_by"]["sequences"]["genome"] == "toy"
     assert len(record["contigs"]) == 3

@@ -119,6 +119,46 @@ def test_the_summary_says_what_to_open(place, capsys):
     assert "features/ (2), page/ (6)" in said
 
 
+@pytest.mark.parametrize(
+    ("bases", "why", "shown"),
+    [
+        ("N" * 400, "every base is N", False),
+        ("ACGTACGTAC", "nothing longer than 25 bases was read", True),
+    ],
+)
+def test_where_nothing_is_found_the_reason_is_said(tmp_path, capsys, bases, why, shown):
+    (tmp_path / "x.fa").write_text(f">x\n{bases}\n")
+    asked = f"annotate {tmp_path / 'x.fa'} --taxon fungi --out {tmp_path / 'out'}".split()
+    assert cli.run(asked) == 0
+    said = capsys.readouterr().out
+    assert why in said
+    assert ("look at it" in said) is shown  # there are activations, but no peaks
+    assert ("labels below" in said) is shown
+    assert "next:" not in said
+    assert cli.run([*asked, "--force", "--json"]) == 0
+    assert why in json.loads(capsys.readouterr().out)["nothing"]
+
+
+def test_a_summary_explains_its_columns_and_gives_no_reason_without_need(place, capsys):
+    asked = f"annotate {place / 'in.fa'} --taxon fungi --top 0 --out {place / 'legend'}".split()
+    assert cli.run(asked) == 0
+    said = capsys.readouterr().out
+    assert "genes: commonest gene part; match: best tested motif" in said
+    assert "look at it: " in said
+
+
+def test_a_signal_goes_where_the_other_tracks_are(result, capsys):
+    target = result / "features" / "9_plus" / "signal.bw"
+    assert not target.exists()
+    assert cli.run(["signal", str(result), "--feature", "9+"]) == 0
+    assert capsys.readouterr().out.startswith(f"{target}: feature 9, strand +")
+    other = result.parent / "9.bw"
+    assert cli.run(["signal", str(result), "--feature", "9+", "--out", str(other)]) == 0
+    assert other.read_bytes() == target.read_bytes()
+    target.unlink()
+    target.parent.rmdir()
+
+
 def test_tracks_lie_inside_their_contigs_under_the_users_names(result):
     lengths = {"chrA": LENGTH, "chrB": 300}
     for path in (result / "features").glob("*/signal.bw"):

@@ -28,16 +28,34 @@ def view(state, progress, error=None):
     return Reply(200, json.dumps(said).encode())
 
 
-def test_waiting_shows_progress_and_ends_with_the_run(fake):
+@pytest.mark.parametrize(("watched", "shown"), [(False, "computing: 50 %"), (True, " 50%")])
+def test_waiting_shows_progress_and_ends_with_the_run(fake, monkeypatch, capsys, watched, shown):
+    monkeypatch.setattr(demo.sys.stderr, "isatty", lambda: watched)
     fake.replies = [view("QUEUED", 0.0), view("RUNNING", 0.5), view("COMPLETE", 1.0)]
     run = Run(Client(fake.url), {"id": "x", "state": "QUEUED", "links": {}})
     assert demo.wait_for(run, seconds=30).view["progress"] == 1.0
+    assert shown in capsys.readouterr().err
     fake.replies = [view("EXECUTOR_ERROR", 0.5, {"code": "c", "message": "out of memory"})]
     with pytest.raises(ClientError, match=r"EXECUTOR_ERROR: out of memory"):
         demo.wait_for(run, seconds=30)
     fake.replies = [view("QUEUED", 0.0)]
     with pytest.raises(TimeoutError, match=r"still QUEUED after 0 s"):
         demo.wait_for(run, seconds=0)
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
+    clock = iter([0.0, 0.5, 1.0, 2.0, 3.0, 30.0, 31.0])
+    monkeypatch.setattr(demo.time, "monotonic", lambda: next(clock))
+    show = demo.progress_lines()
+    for progress in (0.0, 0.05, 0.2, 0.21, 0.22):
+        show({"progress": progress, "state": "RUNNING"})
+    show({"progress": 0.23, "state": "COMPLETE"})
+    assert capsys.readouterr().err.splitlines() == [
+        "computing: 0 %, RUNNING, 0 s",
+        "computing: 20 %, RUNNING, 2 s",
+        "computing: 22 %, RUNNING, 30 s",
+        "computing: 23 %, COMPLETE, 31 s",
+    ]
 
 
 def answer(**changes):

@@ -51,6 +51,22 @@ def ask(capsys, *arguments, code=0):
     return captured.out
 
 
+def test_a_list_says_how_to_get_tracks_that_the_folder_lacks(result, capsys):
+    hint = f"tracks: saetrack signal {result} --feature "
+    printed = ask(capsys, result, "--tf", "REB1")
+    rows = json.loads(ask(capsys, result, "--tf", "REB1", "--format", "json"))["features"]
+    first = f"{rows[0]['feature']}{rows[0]['strand']}"
+    assert printed.splitlines()[-1] == hint + first
+    for row in rows:
+        own = (
+            result / "features" / f"{row['feature']}_{'plus' if row['strand'] == '+' else 'minus'}"
+        )
+        own.mkdir(parents=True)
+        (own / "signal.bw").touch()
+    assert hint not in ask(capsys, result, "--tf", "REB1")
+    assert hint not in ask(capsys, "--tf", "REB1")
+
+
 def test_the_atlas_answers_at_once(capsys):
     printed = ask(capsys, "--tf", "Reb1p")
     lines = printed.splitlines()
@@ -113,7 +129,7 @@ def test_what_a_feature_is_known_for(capsys):
     assert "1-: no label" in printed
     assert "fires together with 2 feature rows: 1+ 2+" in printed
     assert "strongest        4  chrI:10            ACGTN" in printed
-    assert "neighbours: 2+ (0.80)" in printed
+    assert "neighbours (correlation over windows): 2+ (0.80)" in printed
     assert "1-:" not in ask(capsys, "--feature", "1+")
     view = json.loads(ask(capsys, "--feature", "1-", "--format", "json"))
     assert [row["strand"] for row in view["rows"]] == ["-"]

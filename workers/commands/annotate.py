@@ -54,14 +54,16 @@ if TYPE_CHECKING:
 @click.option(
     "--genes",
     type=click.Path(path_type=Path),
-    help="Gene annotation: BED, BED12, GFF3 or GTF, plain or gzip. A GenBank SEQ brings its own.",
+    help="Gene annotation: BED, BED12, GFF3 or GTF, plain or gzip. A GenBank SEQ brings its own. "
+    "Not with --variants.",
 )
 @click.option(
     "--variants",
     metavar="VCF",
     type=click.Path(path_type=Path),
     help="Compare the alleles of each variant of a VCF file: two records are cut out of SEQ, with "
-    "the reference and with the alternative allele, and annotated in place of SEQ.",
+    "the reference and with the alternative allele, and annotated in place of SEQ. Not with "
+    "--genes, --held-out or parts of a genome.",
 )
 @click.option(
     "--alleles",
@@ -185,9 +187,6 @@ def annotate(
     from annotations.allele_inputs import AlleleRequest
     from annotations.genome_parts import PartRequest
     from annotations.options import names_of
-    from workers.annotate import Request, annotate_file
-    from workers.commands.changes import print_changes
-    from workers.commands.summary import Bar, print_left, print_summary
 
     if (out is None) is (shard is None):
         raise click.UsageError(
@@ -206,13 +205,22 @@ def annotate(
             flank=0 if flank is None or variants is not None else flank,
         ),
     )
+    compare = AlleleRequest(variants, alleles, flank if part is None else None, controls)
+    # before what takes seconds to load
+    compare.check(genes=genes is not None, held_out=bool(held_out), regions=part is not None)
+    from workers.annotate import Request, annotate_file
+    from workers.commands.changes import print_changes
+    from workers.commands.summary import Bar, print_left, print_summary
+
+    if part is None and variants is None:
+        _announce(source)
     request = Request(
         sequences=source,
         out=out or Path(),
         work=work,
         part=part,
         genes=genes,
-        compare=AlleleRequest(variants, alleles, flank if part is None else None, controls),
+        compare=compare,
         taxon=taxon,
         motifs_file=motifs_file,
         held_out=tuple(names_of(held_out)),
@@ -239,6 +247,27 @@ def annotate(
     print_summary(summary, as_json=as_json)
     if not (as_json or request.compare.is_empty):
         print_changes(request.out)
+
+
+def _announce(source: Path) -> None:
+    """Say on standard error that a whole registered genome is read."""
+    from annotations.genome_folder import find_genomes
+    from annotations.types import counted
+    from workers.commands.places import settings_from_environment
+
+    if source.is_file():
+        return
+    found = {
+        genome.name: genome for genome in find_genomes(settings_from_environment().genomes_dir)
+    }
+    genome = found.get(str(source))
+    if genome is None:  # reading it tells what there is
+        return
+    click.echo(
+        f"reading all of {genome.name}: {counted(len(genome.contigs), 'contig')}, "
+        f"{genome.bases / 1e6:,.1f} Mb; --gene, --region or --regions read parts",
+        err=True,
+    )
 
 
 def _source(

@@ -16,8 +16,10 @@ from annotations.types import Strand, counted
 from app.answers import Listing, tf_features, write_listing
 from app.catalog import one_strand, parse_feature_row
 from app.concept_answers import concept_features, interval_features
+from app.feature_rows import FeatureRow
 from app.feature_views import feature_matches, feature_view
 from app.selection import Choice, GroupBy, evidence_kinds
+from app.static_folder import signal_path
 from workers.answers import open_source, rank_for_bed
 from workers.commands.summary import print_table, table_width
 
@@ -40,6 +42,8 @@ WORDS_LEGEND: Final = (
 )
 WIDTH: Final = 100
 """Characters of a line, where there is a choice."""
+HINTED: Final = 3
+"""Best rows of an answer whose tracks are looked for in the folder."""
 BASELINES: Final = 8
 """Most baselines in a printed answer."""
 WIDEST: Final = 20
@@ -161,6 +165,23 @@ def show(found: Answer, view: View, out: Path | None) -> None:
         else:
             write_listing(found.listing, temporary, view)
     click.echo(f"{out}: {found.listing.page.table.num_rows} rows", err=True)
+
+
+def tracks_hint(folder: Path, found: Answer) -> str | None:
+    """How to get the signals of found feature rows; None where the folder has those it names.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the result that was asked.
+    found : Answer
+        A list of feature rows.
+    """
+    rows = [FeatureRow(row["feature"], row["strand"]) for row in found.document["features"]]
+    lacking = [row for row in rows[:HINTED] if not (folder / signal_path(row)).is_file()]
+    if not lacking:
+        return None
+    return f"tracks: saetrack signal {folder} --feature {lacking[0].text}"
 
 
 def _refuse_stray(asked: Asked) -> None:
@@ -356,7 +377,7 @@ def _print_feature(view: Mapping[str, Any]) -> None:
             for n in row["neighbours"][:6]
         ]
         if near:
-            click.echo(f"neighbours: {', '.join(near)}")
+            click.echo(f"neighbours (correlation over windows): {', '.join(near)}")
     _print_baselines(view["baselines"])
 
 

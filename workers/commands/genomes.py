@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-
 _data_dir = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),

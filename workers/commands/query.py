@@ -86,7 +86,7 @@ def query(folder: Path | None, out: Path | None, form: str, **asked: Any) -> Non
       saetrack query chrI --concept splice_donor --sort auprc
       saetrack query chrI --bed peaks.bed --background open.bed --format tsv
     """
-    from workers.commands.answering import Asked, answer, show
+    from workers.commands.answering import Asked, answer, show, tracks_hint
 
     given = [name for name in QUESTIONS if asked[name] is not None]
     if len(given) != 1:
@@ -97,4 +97,9 @@ def query(folder: Path | None, out: Path | None, form: str, **asked: Any) -> Non
     if asked["limit"] is None and out is None and asked["feature"] is None:
         asked["limit"] = 10
     wanted = Asked(folder=folder, **asked)
-    show(answer(wanted), cast(Any, form), out)
+    found = answer(wanted)
+    show(found, cast(Any, form), out)
+    if folder is not None and form == "table" and asked["feature"] is None:
+        hint = tracks_hint(folder, found)
+        if hint is not None:
+            click.echo(hint)

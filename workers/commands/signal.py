@@ -32,7 +32,7 @@ def signal(folder: Path, feature: str, strand: str | None, out: Path | None) -> 
     from annotations.types import Strand, counted
     from app.catalog import one_strand, parse_feature_row, signal_file
     from app.feature_rows import FeatureRow
-    from app.static_folder import signal_path
+    from app.static_folder import add_signal
     from workers.answers import open_result
 
     result = open_result(folder)
@@ -42,8 +42,7 @@ def signal(folder: Path, feature: str, strand: str | None, out: Path | None) -> 
     asked = None if strand in {None, "either"} else cast(Strand, strand)
     chosen: SignalStrand = one_strand(named, asked) or "either"
     if out is None:
-        out = folder / signal_path(FeatureRow(index, chosen))
-        write_signal(result, out, index, chosen)
+        out = add_signal(result, folder, FeatureRow(index, chosen))
     elif not out.absolute().parent.is_dir():
         raise OptionError(f"--out {out}: there is no folder {out.absolute().parent}")
     else:

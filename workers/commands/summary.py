@@ -18,6 +18,12 @@ if TYPE_CHECKING:  # it brings torch, which takes seconds to load
 TOP_ROWS = 10
 """Features in a printed summary."""
 
+TABLE_LEGEND = (
+    "motif at peaks: commonest motif hit at the peaks; genes: commonest gene part; match: best "
+    "tested motif"
+)
+"""What the columns of the summary's table are."""
+
 BAR_WIDTH = 30
 
 PAGE = "index.html"
@@ -76,6 +82,8 @@ def print_summary(summary: "Summary", *, as_json: bool) -> None:
     if card.tokenization != "base":
         click.echo(f"resolution: {card.resolution}")
     click.echo(f"{merged.features:,} active feature rows, {merged.peaks:,} top peaks kept")
+    if summary.nothing is not None:
+        click.echo(summary.nothing)
     motifs = motifs_in_words(summary)
     if merged.power.tested:
         click.echo(f"motif test ({motifs}): {merged.matches:,} matches at q <= 0.05")
@@ -83,18 +91,20 @@ def print_summary(summary: "Summary", *, as_json: bool) -> None:
         click.echo("motif test: none was asked for (--taxon TAXON or --motifs-file FILE)")
     else:
         click.echo(f"motif test ({motifs}): underpowered, {merged.power.reason}")
-        click.echo("labels below come from the dictionary's atlas, where it has one")
+        if merged.features:
+            click.echo("labels below come from the dictionary's atlas, where it has one")
     rows = [_row(row) for row in summary.features.slice(0, TOP_ROWS).to_pylist()]
     if rows:
         click.echo()
         print_table(["feature", "max", "peaks", "label", "motif at peaks", "genes", "match"], rows)
+        click.echo(TABLE_LEGEND)
     click.echo()
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in summary.seconds.items())
     click.echo(f"{parts}; peak memory {summary.peak_memory_bytes / 1e6:,.0f} MB")
     click.echo(f"files in {summary.out}: {', '.join(_short(summary.files))}")
-    if PAGE in summary.files:
+    if PAGE in summary.files and merged.features:
         click.echo(f"look at it: open {summary.out / PAGE} in a web browser")
-    if motifs is not None:
+    if motifs is not None and summary.nothing is None:
         click.echo(f"next: saetrack query {summary.out} --tf NAME")
 
 
@@ -145,6 +155,7 @@ def summary_json(summary: "Summary") -> dict[str, Any]:
         "regions": summary.regions,
         "active_feature_rows": summary.merged.features,
         "peaks": summary.merged.peaks,
+        "nothing": summary.nothing,
         "matches": summary.merged.matches,
         "power": summary.merged.power._asdict(),
         "top_features": [

@@ -9,13 +9,14 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
 from annotations.atlas import write_atlas
+from annotations.enrichment import MATCHES_SCHEMA
 from annotations.feature_examples import EXAMPLES_SCHEMA, FLANK
 from app.config import Settings
 from app.database import transaction
 from app.models import Computation
 from app.runs import cancel_run, get_run
 from app.storage import LocalStorage
-from tests.app.atlas_cases import install_atlas, make_atlas, table
+from tests.app.atlas_cases import install_atlas, make_atlas, match, table
 from tests.app.conftest import complete, new_run
 from tests.app.web.test_pages import HTML, page, words
 
@@ -74,6 +75,31 @@ def test_examples_are_coloured_where_the_atlas_has_values(
     assert rows[0]["values"] == values
 
 
+@pytest.mark.parametrize(("placed", "drawn"), [(1, False), (5, True)])
+def test_the_tested_peaks_come_before_the_examples(
+    settings: Settings, client: FlaskClient, placed: int, drawn: bool
+) -> None:
+    place = {"contig": "chrI", "position": 99, "value": 1.0, "strand": 1, "feature": 1}
+    with_it = "A" * 19 + "TTACCCG" + "A" * 25
+    rows = [
+        {**place, "range": 4, "rank": rank, "sequence": with_it if rank <= placed else "A" * 51}
+        for rank in range(1, 13)
+    ]
+    atlas = make_atlas()
+    object.__setattr__(atlas, "examples", table(EXAMPLES_SCHEMA, *rows))
+    tested = match(1, 1e-9, peaks=94, hits=81, offset=-3, offset_share=0.99)
+    object.__setattr__(atlas, "matches", table(MATCHES_SCHEMA, tested))
+    write_atlas(atlas, settings.models_dirs[0] / "toy" / "toy-sae" / "atlas")
+    text = page(client, "/features/toy-sae/1")
+    said = words(text)
+    assert "81 of the 94 peaks that were tested have REB1 MA0363.3, its middle at -3" in said
+    assert re.search(r"from the peak in 99 ?% of them", said)
+    has = "has" if placed == 1 else "have"
+    assert "are another sample, taken evenly from its strongest to its weakest" in said
+    assert f"that were tested are its strongest: {placed} of 12 {has} it" in said
+    assert ('aria-label="Where REB1 stands' in text) is drawn
+
+
 def test_an_older_atlas_without_values_is_shown_plain(known: Settings, client: FlaskClient) -> None:
     said = words(page(client, "/features/toy-sae/1"))
     assert "Read in the sense of the pass; the frame is the peak." in said
@@ -101,6 +127,7 @@ def test_a_run_without_a_result_says_why(
     canceled = page(client, f"/features/toy-sae/1?run={run}")
     assert "Canceled. What this feature did in run" in words(canceled)
     assert "was never computed" in words(canceled)
+    assert "its state is CANCELED; submit it again" in words(canceled)
     assert "note bad" in canceled
     page(client, "/features/toy-sae/1?run=none", 404)
 
@@ -185,6 +212,16 @@ def test_the_list_of_a_factor_leads_to_the_browser(
     nothing = client.post(f"/runs/{finished}/draw", data={})
     assert nothing.headers["Location"] == f"/runs/{finished}"
     assert "?run=" not in page(client, "/tfs/REB1").split("Ranked features")[1].split("/draw")[0]
+
+
+def test_a_run_of_short_records_says_why_it_has_no_peaks(
+    finished: str, engine: Engine, client: FlaskClient
+) -> None:
+    why = "No peak is reported in the first 25 bases of a record"
+    assert why in words(page(client, f"/runs/{finished}"))  # of 20 and 10 bases
+    with transaction(engine) as session:
+        session.query(Computation).one().lengths = [26, 10]
+    assert why not in words(page(client, f"/runs/{finished}"))
 
 
 def test_the_page_of_a_run_offers_its_view_as_a_figure(finished: str, client: FlaskClient) -> None:
