@@ -224,7 +224,7 @@ def _declare_access(document: dict[str, Any]) -> None:
     scheme = {
         "type": "http",
         "scheme": "bearer",
-        "description": "Where the server has tokens (SAETRACK_AUTH=tokens): `saetrack token create`.",
+        "description": "Where SAETRACK_AUTH=tokens: made by `saetrack token create`.",
     }
     document.setdefault("components", {})["securitySchemes"] = {"token": scheme}
     # the empty requirement: a server of one machine's own users has no tokens

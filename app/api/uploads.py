@@ -176,8 +176,7 @@ def received_files(
     """
     if request.mimetype != FORM_TYPE:
         raise UnsupportedMediaType(
-            f"send a {FORM_TYPE} with a file in the field {required!r} (curl -F "
-            f"{required}=@FILE)"
+            f"send a {FORM_TYPE} with a file in the field {required!r} (curl -F {required}=@FILE)"
         )
     try:
         parts = _parts(request, settings, required=required, optional=optional, max_bytes=max_bytes)
