@@ -1,8 +1,8 @@
 """Registered genomes: kept once under a name, for runs over regions of them.
 
-A genome belongs to the server: whoever may ask it anything sees it and runs on it. Where there are
-tokens, one with the scope admin registers it. It is never changed, and not deleted over HTTP: runs keep what they
-read of it, but tracks and people go by its name.
+A genome belongs to the server: whoever may ask it anything sees it and runs on it. Where there
+are tokens, one with the scope admin registers it. It is never changed, and not deleted over
+HTTP: runs keep what they read of it, but tracks and people go by its name.
 """
 
 from collections.abc import Mapping
