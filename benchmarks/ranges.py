@@ -126,7 +126,8 @@ def make_run(engine: Engine) -> str:
         now = database_time(session)
         computation = Computation(
             id=RUN, digest="", scope="local", state="COMPLETE", created_at=now, finished_at=now,
-            dictionary_id="none", parameters={}, lengths=[1], bases=1, inputs={}, results={},
+            dictionary_id="none", queue="none", parameters={}, lengths=[1], bases=1, inputs={},
+            results={},
         )  # fmt: skip
         session.add(computation)
         session.flush()
