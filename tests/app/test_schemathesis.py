@@ -61,35 +61,38 @@ def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
         )  # fmt: skip
         try:
             port = listening_port(server, tmp_path / "log")
-            asked = subprocess.run(
-                [
-                    *(Path(sys.executable).with_name("schemathesis"), "run"),
-                    f"http://127.0.0.1:{port}/openapi.json",
-                    "--checks=all",
-                    f"--exclude-checks={','.join(CHECKS_LEFT_OUT)}",
-                    "--phases=examples,coverage,fuzzing",
-                    "--max-examples=15",
-                    "--seed=1",
-                    "--workers=2",
-                    "--request-timeout=30",
-                    # what would take away the run that the others ask about
-                    "--exclude-method=DELETE",
-                    "--warnings=off",
-                    "--suppress-health-check=all",
-                    "--no-color",
-                ],
-                env=environment,
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-            )
+            said = ask(port, environment, tmp_path)
+            if "= FAILURES =" not in said and "= ERRORS =" in said:
+                # an error is the tool's own, such as a time-out; a failure is ours
+                said = ask(port, environment, tmp_path)
         finally:
             server.terminate()
             server.wait(20)
-    said = asked.stdout
-    told = said[max(said.find("= ERRORS ="), said.find("= FAILURES ="), 0) :]
-    assert asked.returncode == 0, told + asked.stderr[-2000:]
+    assert not re.search("= (ERRORS|FAILURES) =", said), said[-8000:]
     passed = re.search(r"(\d+) generated", said)
     assert passed, said[-2000:]
     assert int(passed[1]) > 500, json.dumps(passed.groups())
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def ask(port: int, environment: dict[str, str], folder: Path) -> str:
+    """What schemathesis says of the server at a port."""
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run"),
+        f"http://127.0.0.1:{port}/openapi.json",
+        "--checks=all",
+        f"--exclude-checks={','.join(CHECKS_LEFT_OUT)}",
+        "--phases=examples,coverage,fuzzing",
+        "--max-examples=15",
+        "--seed=1",
+        "--workers=2",
+        # the first request after installing compiles: a slow answer is no wrong one
+        "--request-timeout=120",
+        # what would take away the run that the others ask about
+        "--exclude-method=DELETE",
+        "--warnings=off",
+        "--suppress-health-check=all",
+        "--no-color",
+    ]
+    asked = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    return asked.stdout + asked.stderr
