@@ -113,29 +113,6 @@ def sample_peaks(
     )
 
 
-def every_peak(
-    activations: Path, lengths: Mapping[int, int], contigs: Collection[int] | None = None
-) -> Iterator[pa.Table]:
-    """All peaks of a result, those of some whole feature rows after those of the ones before.
-
-    Parameters
-    ----------
-    activations : Path
-        File of `annotations.activations.merge_stretches`.
-    lengths : mapping of int to int
-        Bases of each contig, by its index.
-    contigs : collection of int, optional
-        Only peaks on these.
-
-    Yields
-    ------
-    peaks : Table of `annotations.peaks.PEAKS_SCHEMA`
-        Sorted by feature, strand (+ first), contig, position.
-    """
-    for table in _whole_rows(activations):
-        yield _peaks_of(from_stretches(table), lengths, contigs)
-
-
 def _peaks_of(
     found: Activations, lengths: Mapping[int, int], contigs: Collection[int] | None
 ) -> pa.Table:
