@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,17 @@ def test_the_rate_warms_up_and_falls_to_three_percent():
     assert learning_rate(LmTraining(steps=10, warmup=0, rate=0.01), 0) == pytest.approx(0.01)
 
 
+def test_with_a_cooldown_the_rate_is_constant_and_then_falls_in_a_line():
+    config = LmTraining(steps=1000, warmup=10, rate=0.01, cooldown=0.2)
+    assert config.constant_steps == 800
+    assert {learning_rate(config, step) for step in (10, 400, 800)} == {0.01}
+    assert learning_rate(config, 900) == pytest.approx(0.01 * (0.03 + 0.97 / 2))
+    assert learning_rate(config, 1000) == pytest.approx(0.01 * 0.03)
+    assert LmTraining(steps=1000).constant_steps == 0
+    with pytest.raises(ValueError, match="share from 0 to 1"):
+        LmTraining(cooldown=1.5)
+
+
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 0}, {"window": 32, "edge": 16}])
 def test_settings_no_run_could_follow_are_refused(bad):
     with pytest.raises(ValueError, match="window larger than"):
@@ -199,6 +211,33 @@ def test_a_resumed_run_is_bitwise_an_uninterrupted_one(corpus, tmp_path, stop_at
         assert torch.equal(weight, resumed[name]), name
     curves = [(tmp_path / run / "curve.jsonl").read_text().splitlines() for run in ("whole", "cut")]
     assert [[json.loads(line)["step"] for line in curve] for curve in curves] == [[2, 4, 6]] * 2
+
+
+COOLED = replace(SHORT, cooldown=0.5)
+
+
+def test_a_longer_run_goes_on_from_before_the_cooldown(corpus, tmp_path):
+    longer = replace(COOLED, steps=12)
+    whole = weights_of(train(corpus, tmp_path / "whole", longer))
+    train(corpus, tmp_path / "extended", COOLED)
+    steps = []
+    extended = train(
+        corpus, tmp_path / "extended", longer, on_report=lambda line: steps.append(line["step"])
+    )
+    assert steps[0] == 4
+    assert all(torch.equal(whole[name], w) for name, w in weights_of(extended).items())
+
+
+def test_a_shorter_run_is_refused_in_the_cooldown(corpus, tmp_path):
+    train(corpus, tmp_path, replace(COOLED, steps=12))
+    with pytest.raises(ValueError, match="other settings"):
+        train(corpus, tmp_path, COOLED)
+
+
+def test_a_longer_cosine_is_refused(corpus, tmp_path):
+    train(corpus, tmp_path, SHORT)
+    with pytest.raises(ValueError, match="other settings"):
+        train(corpus, tmp_path, replace(SHORT, steps=12))
 
 
 def test_a_finished_run_is_not_trained_further(corpus, tmp_path):

@@ -1,5 +1,7 @@
 """The paired-strand tree: how far it sees, both strands alike, and its reader."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from annotations.errors import CoordinateError, WeightsError
 from tests.workers.factories import TINY, make_tiny_tree
 from workers.language_models.paired_tree import (
     N_CODE,
+    AttentionBlock,
     PairedTree,
     PairedTreeConfig,
     PairedTreeReader,
@@ -17,20 +20,35 @@ from workers.language_models.paired_tree import (
     load_paired_tree,
 )
 
+HYBRID = replace(TINY, attention_blocks=1, attention_heads=2, attention_span=5)
 
-@pytest.fixture(scope="module")
-def tree() -> PairedTree:
-    # Every weight counts: the second matrix of a new block is all but zero.
-    model = make_tiny_tree()
+
+def every_weight_counts(model: PairedTree) -> PairedTree:
+    """The second matrix of a new block is all but zero: draw it anew."""
     draw = torch.Generator().manual_seed(1)
     for block in model.blocks:
         block.down.weight.normal_(std=0.3, generator=draw)
+        if isinstance(block, AttentionBlock):
+            block.out.weight.normal_(std=0.3, generator=draw)
+            block.distance_bias.normal_(generator=draw)
     return model
+
+
+@pytest.fixture(scope="module")
+def tree() -> PairedTree:
+    return every_weight_counts(make_tiny_tree())
 
 
 @pytest.fixture(scope="module")
 def reader(tree) -> PairedTreeReader:
     return PairedTreeReader(tree)
+
+
+@pytest.fixture(scope="module")
+def hybrid() -> PairedTreeReader:
+    torch.manual_seed(2)
+    model = PairedTree(HYBRID).requires_grad_(False).eval()
+    return PairedTreeReader(every_weight_counts(model))
 
 
 def bases(seed: int, *shape: int) -> torch.Tensor:
@@ -98,6 +116,63 @@ def test_an_n_is_forgotten_after_the_reach(reader):
     assert moved[:20].max() <= 1e-6
     assert moved[20] > 1e-4
     assert moved[end:].max() <= 1e-6
+
+
+def slow_attention(block: AttentionBlock, h: torch.Tensor) -> torch.Tensor:
+    """The block base by base: a softmax over the last `span` bases."""
+    projected = block.into(block.norm(h))
+    batch, length, width = h.shape
+    query, key, value = projected.view(batch, length, 3, block.heads, -1).unbind(2)
+    found = torch.zeros_like(query)
+    for i in range(length):
+        back = list(range(max(0, i - block.span + 1), i + 1))
+        score = (query[:, i, None] * key[:, back]).sum(-1) / key.shape[-1] ** 0.5
+        score = score + block.distance_bias[:, [i - j for j in back]].T
+        found[:, i] = (score.softmax(1)[..., None] * value[:, back]).sum(1)
+    h = h + block.out(found.reshape(batch, length, width))
+    hidden = torch.nn.functional.gelu(block.up(block.hidden_norm(h)), approximate="tanh")
+    return h + block.down(hidden)
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 6, 10, 23])
+def test_attention_equals_its_slow_twin(hybrid, length):
+    block = hybrid.model.blocks[-1]
+    h = torch.randn(2, length, 16, generator=torch.Generator().manual_seed(length))
+    with torch.inference_mode():
+        assert (block(h) - slow_attention(block, h)).abs().max() <= 1e-5
+
+
+def test_a_hybrid_sees_its_reach_and_no_further(hybrid):
+    assert (hybrid.n_blocks, HYBRID.n_blocks, HYBRID.reach(3)) == (3, 3, TINY.reach(2) + 4)
+    assert replace(HYBRID, attention_blocks=2).reach(4) == TINY.reach(2) + 8
+    reach, at = HYBRID.reach(3), 40
+    codes = bases(2, 1, 60)
+    row = hybrid.activations(codes, 3)[0, at]
+    beyond, within = codes.clone(), codes.clone()
+    beyond[0, : at - reach] = 3 - beyond[0, : at - reach]
+    beyond[0, at + 1 :] = N_CODE
+    within[0, at - reach] = 3 - within[0, at - reach]
+    assert (hybrid.activations(beyond, 3)[0, at] - row).abs().max() <= 1e-5
+    assert (hybrid.activations(within, 3)[0, at] - row).abs().max() > 1e-5
+
+
+def test_a_hybrid_does_not_depend_on_where_the_window_begins(hybrid):
+    codes, reach = bases(3, 1, 80), HYBRID.reach(3)
+    whole = hybrid.activations(codes, 3)[0, 7 + reach :]
+    part = hybrid.activations(codes[:, 7:], 3)[0, reach:]
+    assert (whole - part).abs().max() <= 1e-5
+
+
+def test_a_hybrid_agrees_on_both_strands(hybrid):
+    codes = bases(8, 2, 40)
+    forward = hybrid.log_probabilities(codes)
+    reverse = hybrid.log_probabilities(complement(codes).flip(1))
+    assert (forward - reverse.flip(1).flip(-1)).abs().max() <= 1e-5
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="multiple of attention_heads"):
+        PairedTreeConfig(attention_blocks=1, attention_heads=3)
 
 
 def test_windows_of_a_batch_are_independent(reader):

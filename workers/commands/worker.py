@@ -1,6 +1,5 @@
 """`saetrack worker`: one more worker for a service that is running."""
 
-import os
 from pathlib import Path
 
 import click
@@ -47,8 +46,9 @@ def worker(
             threads=threads,
             say=lambda line: click.echo(line, err=True),
         )
-    # before there are threads, which would keep the niceness they have
-    os.nice(settings.worker_niceness)
+    from workers.priority import give_way
+
+    give_way(settings.worker_niceness)
     import torch
 
     from app.logs import set_up

@@ -11,9 +11,11 @@ embeddings of the 1-mer, 6-mer and 8-mer that end at a base, then blocks
 
     h[i] += W2 gelu(W1 [LN(h)[i]; LN(h)[i - d]]),  d = 6, 12, 24, 48
 
-each of which doubles what a base has seen. The tower sees nothing further
-back than `PairedTreeConfig.reach` bases, so its activations do not depend on
-where a window begins once the window gives it that much left context.
+each of which doubles what a base has seen. A tower may end in blocks of
+causal banded attention, which add the composition of the sequence around.
+The tower sees nothing further back than `PairedTreeConfig.reach` bases, so its
+activations do not depend on where a window begins once the window gives it
+that much left context.
 """
 
 from collections.abc import Mapping
@@ -47,11 +49,23 @@ class PairedTreeConfig:
     """Channels of the layer where both towers meet."""
     n_species: int = 8
     """Rows of the species table; row 0 is the one used at inference."""
+    attention_blocks: int = 0
+    """Blocks of attention above the tree."""
+    attention_heads: int = 4
+    """Heads of an attention block; `width` is a multiple of it."""
+    attention_span: int = 96
+    """Bases an attention block looks at: a base itself and those before it."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot make a model."""
-        if min(self.width, self.eight_width, self.joint_width, self.n_species) < 1:
+        sizes = (self.width, self.eight_width, self.joint_width, self.n_species)
+        if min(*sizes, self.attention_heads, self.attention_span) < 1 or self.attention_blocks < 0:
             raise ValueError(f"every size of a paired tree must be at least 1, got {self}")
+        if self.attention_blocks and self.width % self.attention_heads:
+            raise ValueError(
+                f"width must be a multiple of attention_heads, got {self.width} and "
+                f"{self.attention_heads}"
+            )
         if not self.distances or min(self.distances) < 1:
             raise ValueError(
                 f"distances must be one or more positive numbers, got {self.distances}"
@@ -59,7 +73,13 @@ class PairedTreeConfig:
 
     def reach(self, blocks: int) -> int:
         """Bases to the left of a base that its residual after `blocks` blocks depends on."""
-        return 7 + sum(self.distances[:blocks])
+        attention = max(0, blocks - len(self.distances))
+        return 7 + sum(self.distances[:blocks]) + attention * (self.attention_span - 1)
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of a tower: one for each distance, then those of attention."""
+        return len(self.distances) + self.attention_blocks
 
 
 class Towers(NamedTuple):
@@ -122,6 +142,65 @@ class Block(nn.Module):
         return torch.as_tensor(h + self.down(hidden))
 
 
+class AttentionBlock(nn.Module):
+    """Causal attention over the last `span` bases, then a layer on each base alone.
+
+    Positions enter as one learnt bias for each head and distance (Raffel et al.
+    2020, arXiv:1910.10683, without buckets). Computed in chunks of `span` bases,
+    each attending to itself and to the chunk before it, so that the work grows
+    with the length of a window and not with its square.
+    """
+
+    def __init__(self, width: int, heads: int, span: int, hidden: int) -> None:
+        super().__init__()
+        self.heads, self.span = heads, span
+        self.norm = nn.LayerNorm(width)
+        self.into = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.distance_bias = nn.Parameter(torch.zeros(heads, span))
+        self.hidden_norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.normal_(self.down.weight, std=0.02)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Residual stream after this block; float [batch, length, width] in and out."""
+        h = h + self.out(self._attended(self.into(self.norm(h))))
+        hidden = F.gelu(self.up(self.hidden_norm(h)), approximate="tanh")
+        return torch.as_tensor(h + self.down(hidden))
+
+    def _attended(self, projected: Tensor) -> Tensor:
+        """Values of the bases attended to; [batch, length, 3 width] to [batch, length, width]."""
+        batch, length, _ = projected.shape
+        chunks = -(-length // self.span)
+        padded = F.pad(projected, (0, 0, 0, chunks * self.span - length))
+        # [3, batch, chunk, head, base of the chunk, channel]
+        parts = padded.view(batch, chunks, self.span, 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
+        query, own_keys, own_values = parts.unbind(0)
+        keys, values = (_with_chunk_before(own) for own in (own_keys, own_values))
+        found = F.scaled_dot_product_attention(
+            query, keys, values, attn_mask=self._bias(chunks).to(query.dtype)
+        )
+        return found.transpose(2, 3).reshape(batch, chunks * self.span, -1)[:, :length]
+
+    def _bias(self, chunks: int) -> Tensor:
+        """What is added before the softmax; [1 or chunks, heads, span, 2 span]."""
+        place = torch.arange(2 * self.span, device=self.distance_bias.device)
+        distance = place[self.span :, None] - place[None]
+        within = (distance >= 0) & (distance < self.span)
+        bias = self.distance_bias[:, distance.clamp(0, self.span - 1)]
+        bias = bias.masked_fill(~within, -torch.inf)
+        first = bias.masked_fill(place < self.span, -torch.inf)
+        return torch.cat([first[None], bias[None].expand(chunks - 1, -1, -1, -1)])
+
+
+def _with_chunk_before(x: Tensor) -> Tensor:
+    """Join each chunk to the one before it; [batch, chunk, head, n, d] to [..., 2 n, d]."""
+    before = F.pad(x[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
+    return torch.cat([before, x], -2)
+
+
 class PairedTree(nn.Module):
     """The paired-strand tree; see the module's docstring for its equations."""
 
@@ -144,6 +223,10 @@ class PairedTree(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width, distance, (4 if i == 0 else 2) * width)
             for i, distance in enumerate(config.distances)
+        )
+        self.blocks.extend(
+            AttentionBlock(width, config.attention_heads, config.attention_span, 2 * width)
+            for _ in range(config.attention_blocks)
         )
         self.norm = nn.LayerNorm(width)
         self.joint_in = nn.Linear(2 * width, joint)

@@ -1,6 +1,6 @@
 """`saetrack train`: make a language model, its dictionary and their measured figures."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,20 @@ def train() -> None:
 @click.option("--window", default=192, show_default=True, help="Bases in a training window.")
 @click.option("--batch", default=16, show_default=True, help="Windows in a step.")
 @click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
+@click.option(
+    "--cooldown",
+    default=0.0,
+    show_default=True,
+    help="Share of the steps in which a constant rate falls; 0: a cosine over all steps.",
+)
+@click.option(
+    "--distance",
+    "distances",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Bases a block of the tree looks back; once for each block.  [default: 6, 12, 24, 48]",
+)
+@click.option("--attention-blocks", default=0, show_default=True, help="Above the tree.")
 @click.option("--coding-weight", default=0.05, show_default=True, help="Loss weight of coding.")
 @click.option("--seed", default=0, show_default=True, help="Of weights and batches.")
 @click.option("--report-every", default=1000, show_default=True, help="Steps between checkpoints.")
@@ -55,11 +69,14 @@ def lm(
     report_every: int,
     threads: int,
     device: str,
+    distances: tuple[int, ...],
+    attention_blocks: int,
     **settings: Any,
 ) -> None:
     """Train a paired-strand tree on the genomes of a spec file.
 
-    Stopped at any time, the same command goes on from the last checkpoint.
+    Stopped at any time, the same command goes on from the last checkpoint. With
+    --cooldown, the same command with more --steps goes on from before the cooldown.
     The learning curve is in MODELS/ID/training/curve.jsonl.
     """
     import torch
@@ -72,6 +89,8 @@ def lm(
 
     torch.set_num_threads(threads)
     config = LmTraining(**settings)
+    sizes = PairedTreeConfig(attention_blocks=attention_blocks)
+    model_config = replace(sizes, distances=distances) if distances else sizes
     specs = read_spec(genomes, root=data)
     held_out = validation_contigs(specs[0], validation)
     corpus = load_corpus(specs, window=config.window)
@@ -84,7 +103,7 @@ def lm(
         corpus,
         config,
         out / model_id / "training",
-        model_config=PairedTreeConfig(),
+        model_config=model_config,
         validate=validate,
         report_every=report_every,
         device=choose_device(device),

@@ -26,6 +26,7 @@ from annotations.errors import OptionError
 from workers.language_models.paired_tree import N_CODE, PairedTree, PairedTreeConfig
 from workers.training.corpus import Corpus
 
+_BEFORE_COOLDOWN = "before-cooldown.safetensors"
 _TABLES = ("base", "six", "eight", "species")
 _PRECISION_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
@@ -35,7 +36,7 @@ class LmTraining:
     """How a language model is trained; every field is written to the model card."""
 
     steps: int = 12_000
-    """Optimiser steps; the rate follows a cosine to 3 % over all of them."""
+    """Optimiser steps."""
     window: int = 192
     """Bases in a training window."""
     batch: int = 16
@@ -44,6 +45,9 @@ class LmTraining:
     """Peak learning rate of AdamW."""
     warmup: int = 300
     """Steps of linear warm-up."""
+    cooldown: float = 0.0
+    """Share of the steps, at the end, over which a constant rate falls in a line to 3 % (Hägele et
+    al. 2024, arXiv:2405.18392); 0 for a cosine to 3 % over all steps."""
     decay: float = 0.05
     """Weight decay, on matrices only."""
     coding_weight: float = 0.05
@@ -66,6 +70,13 @@ class LmTraining:
                 f"steps and batch must be at least 1 and window larger than {2 * self.edge} bases, "
                 f"got steps {self.steps}, batch {self.batch}, window {self.window}"
             )
+        if not 0 <= self.cooldown <= 1:
+            raise OptionError(f"cooldown must be a share from 0 to 1, got {self.cooldown}")
+
+    @property
+    def constant_steps(self) -> int:
+        """Steps before the cooldown; 0 where the rate follows a cosine."""
+        return self.steps - round(self.cooldown * self.steps) if self.cooldown else 0
 
 
 class Batch(NamedTuple):
@@ -148,9 +159,14 @@ def window_centres(corpus: Corpus) -> Centres:
 
 
 def learning_rate(config: LmTraining, step: int) -> float:
-    """Rate of one step: linear warm-up, then a cosine to 3 % of the peak at the last step."""
+    """Rate of one step: linear warm-up, then down to 3 % of the peak at the last step."""
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    return config.rate * warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+    if config.cooldown:
+        left = (config.steps - step) / (config.steps - config.constant_steps)
+        fall = min(1.0, left)
+    else:
+        fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return config.rate * warm * (0.03 + 0.97 * fall)
 
 
 def choose_precision(device: torch.device) -> torch.dtype:
@@ -235,6 +251,9 @@ def train_lm(
 ) -> PairedTree:
     """Train a model, resuming from `out` where an earlier call was stopped.
 
+    With a cooldown, a later call with more steps goes on from before the
+    cooldown of the earlier one: `before-cooldown.safetensors` is kept.
+
     Parameters
     ----------
     corpus : Corpus
@@ -272,16 +291,16 @@ def train_lm(
     model = PairedTree(model_config).to(device)
     optimiser = _optimiser(model, config)
     precision = choose_precision(device)
-    settings = json.dumps(
-        {"training": asdict(config), "model": asdict(model_config)}, sort_keys=True
-    )
+    settings = _settings(config, model_config)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.safetensors"
     first = 0
     if checkpoint.exists():
-        first, precision = _resume(checkpoint, settings, model, optimiser)
+        first, precision = _resume(_to_resume(checkpoint, config), config, model, optimiser)
     begin, bases_seen = time.monotonic(), 0
     for step in range(first, config.steps):
+        if config.cooldown and step == config.constant_steps:
+            _save(out / _BEFORE_COOLDOWN, settings, model, optimiser, step, precision)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         batch = Batch(*(part.to(device) for part in draw_batch(corpus, centres, config, step)))
@@ -348,13 +367,40 @@ def _save(
     part.replace(path)
 
 
+def _settings(config: LmTraining, model_config: PairedTreeConfig) -> str:
+    return json.dumps({"training": asdict(config), "model": asdict(model_config)}, sort_keys=True)
+
+
+def _to_resume(checkpoint: Path, config: LmTraining) -> Path:
+    """The last checkpoint, or the one before its cooldown where this run is longer."""
+    before = checkpoint.with_name(_BEFORE_COOLDOWN)
+    with safe_open(checkpoint, "pt") as file:
+        earlier = json.loads(file.metadata()["settings"])["training"]["steps"]
+    return before if config.steps > earlier and before.exists() else checkpoint
+
+
+def _same_so_far(metadata: dict[str, str], settings: str, config: LmTraining) -> bool:
+    """Whether a run of these settings did every step of a checkpoint just as its own run did.
+
+    With a cooldown the number of steps changes nothing before the cooldown begins.
+    """
+    if metadata["settings"] == settings:
+        return True
+    if int(metadata["step"]) > config.constant_steps:
+        return False
+    ours, theirs = json.loads(settings), json.loads(metadata["settings"])
+    theirs["training"]["steps"] = ours["training"]["steps"]
+    return bool(ours == theirs)
+
+
 def _resume(
-    path: Path, settings: str, model: PairedTree, optimiser: torch.optim.AdamW
+    path: Path, config: LmTraining, model: PairedTree, optimiser: torch.optim.AdamW
 ) -> tuple[int, torch.dtype]:
     """Steps done and the precision they were done in, which a busy machine might choose anew."""
+    settings = _settings(config, model.config)
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-        if metadata["settings"] != settings:
+        if not _same_so_far(metadata, settings, config):
             raise OptionError(
                 f"{path} was written with other settings ({metadata['settings']}) than these "
                 f"({settings}); use another folder or the same settings"
