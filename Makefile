@@ -21,6 +21,11 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 SERVE_ARGS ?=
+DATA ?=
+MODELS ?=
+RESULTS ?=
+STAGES ?=
+EVIDENCE_ARGS ?=
 # pip shows its progress bars to a person and keeps quiet in a log (MAKE_TERMOUT is set when a person looks on).
 PIP_INSTALL := -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
@@ -29,7 +34,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No server and no test may reach for a model hub.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help venv bedtools servers demo serve test test-slow lint format licences lock settings clean
+.PHONY: help venv bedtools servers demo serve test test-slow lint format licences lock settings evidence clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -82,6 +87,11 @@ lint: $(VENV)/.installed ## ruff, mypy, import contracts
 
 settings: $(VENV)/.installed ## write docs/settings.md from app/config.py
 	PYTHONPATH=. $(BIN)/python scripts/settings_page.py
+
+# MODELS=DIR: folder of baselines; RESULTS=DIR: results of annotate; STAGES="bits choice": these alone; STAGES=page: no DATA.
+evidence: $(VENV)/.installed ## measure the bundled model on DATA=DIR and write docs/bundled-model.md
+	$(BIN)/saetrack train evidence $(if $(DATA),--data '$(DATA)') $(if $(MODELS),--models '$(MODELS)') \
+	  $(if $(RESULTS),--results '$(RESULTS)') --stages '$(STAGES)' $(EVIDENCE_ARGS)
 
 format: $(VENV)/.installed ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix

@@ -109,7 +109,7 @@ def compared(
     FormatError, LimitError, CoordinateError, OptionError, UnknownNameError
         As `annotations.vcf.read_vcf`, `cut_variants`, `with_controls` and `pair_records`.
     """
-    one_sided = is_one_sided(model)
+    one_sided = is_one_sided(model, dictionary)
     if request.variants is None:
         records = [] if not isinstance(source, Sequence) else list(source)
         return Cut(records, pair_records(records, request.records or "", one_sided=one_sided))

@@ -118,7 +118,8 @@ class Alleles(NamedTuple):
     pairs: tuple[AllelePair, ...]
     one_sided: bool
     """Whether only bases at and behind a change, in the sense of the pass, can differ: the model
-    is causal and reads base by base. Else every base of the records can."""
+    is causal and reads base by base, and the dictionary one read of it. Else every base of the
+    records can."""
     flank: int | None
     """Bases on each side of a variant; None for named records."""
     skipped: dict[str, int]
@@ -138,20 +139,21 @@ class Cut(NamedTuple):
 def default_flank(card: DictionaryCard) -> int:
     """Bases on each side of a variant that a dictionary asks for.
 
-    At least its context: then every base that can differ on either pass is read with as much
-    before it as the dictionary is served with in a whole genome. At least `LEAST_FLANK`, at most
-    `MAX_FLANK`; down to `SHORT_FLANK` where records with alleles of up to `ALLELE_ROOM` bases then
-    fit one window.
+    At least its context, twice that where bases have it on both sides: then every base that can
+    differ on either pass is read with as much about it as the dictionary is served with in a whole
+    genome. At least `LEAST_FLANK`, at most `MAX_FLANK`; down to `SHORT_FLANK` where records with
+    alleles of up to `ALLELE_ROOM` bases then fit one window.
     """
     one_window = (card.stride - ALLELE_ROOM) // 2
-    if max(card.context, SHORT_FLANK) <= one_window:
-        return min(max(card.context, LEAST_FLANK), one_window, MAX_FLANK)
-    return min(max(card.context, LEAST_FLANK), MAX_FLANK)
+    needed = card.context + card.ahead
+    if max(needed, SHORT_FLANK) <= one_window:
+        return min(max(needed, LEAST_FLANK), one_window, MAX_FLANK)
+    return min(max(needed, LEAST_FLANK), MAX_FLANK)
 
 
-def is_one_sided(model: ModelCard) -> bool:
+def is_one_sided(model: ModelCard, dictionary: DictionaryCard) -> bool:
     """Whether a change shows only at and behind it; see `Alleles.one_sided`."""
-    return model.causal and model.tokenization == "base"
+    return model.causal and model.tokenization == "base" and not dictionary.ahead
 
 
 def cut_variants(

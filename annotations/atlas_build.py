@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from annotations.activation_parts import folder_activations
 from annotations.activations import window_maxima
 from annotations.atlas import (
     ROW_MOTIFS_SCHEMA,
@@ -146,7 +147,7 @@ def build_atlas(
     peaks = peaks.filter(pa.array(np.isin(column(peaks, "contig"), discovery)))
 
     on_stage("neighbours")
-    activations = result / "activations.parquet"
+    activations = folder_activations(result)
     background = background_windows(seen)
     windows = (background.contig, background.start, background.end)
     n_features = int(dictionary["d_sae"])

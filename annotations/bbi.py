@@ -136,13 +136,37 @@ def write_zooms(file: BinaryIO, stretches: Stretches, mean: float) -> tuple[list
     largest : int
         Most bytes of a block before it was compressed.
     """
+    if not len(stretches.start):
+        return [], 0
+    reduction = max(10, int(10 * mean))
+    return write_levels(
+        file, first_bins(stretches, reduction), reduction, before=len(stretches.start)
+    )
+
+
+def write_levels(
+    file: BinaryIO, records: NDArray[Any], reduction: int, *, before: int
+) -> tuple[list[Zoom], int]:
+    """Write bins, and ever wider ones of them.
+
+    Parameters
+    ----------
+    file : binary file
+    records : ndarray
+        The narrowest bins, as `first_bins` makes them; at least one.
+    reduction : int
+        Bases of one.
+    before : int
+        Items of the file that they sum up.
+
+    Returns
+    -------
+    zooms : list of Zoom
+    largest : int
+        Most bytes of a block before it was compressed.
+    """
     zooms: list[Zoom] = []
     largest = 0
-    if not len(stretches.start):
-        return zooms, largest
-    reduction = max(10, int(10 * mean))
-    before = len(stretches.start)
-    records = _first_bins(stretches, reduction)
     while len(zooms) < MAX_ZOOMS and reduction < LARGEST // _ZOOM_STEP:
         if 2 * len(records) <= before or not zooms:
             before = len(records)
@@ -152,10 +176,10 @@ def write_zooms(file: BinaryIO, stretches: Stretches, mean: float) -> tuple[list
             largest = max(largest, size)
             zooms.append(Zoom(reduction, at, file.tell()))
             write_places(file, blocks, len(records))
-        if len(records) <= 1 + np.count_nonzero(np.diff(stretches.contig)):
+        if len(records) <= 1 + np.count_nonzero(np.diff(records["contig"])):
             break
         reduction *= _ZOOM_STEP
-        records = _wider_bins(records, reduction)
+        records = wider_bins(records, reduction)
     return zooms, largest
 
 
@@ -224,7 +248,7 @@ def _write_zoom_blocks(file: BinaryIO, records: NDArray[Any]) -> tuple[NDArray[A
     return blocks, min(len(records), ITEMS_PER_BLOCK) * _ZOOM.itemsize
 
 
-def _first_bins(stretches: Stretches, reduction: int) -> NDArray[Any]:
+def first_bins(stretches: Stretches, reduction: int) -> NDArray[Any]:
     """Bases that have a value, and their values, in bins of `reduction` bases."""
     bins = (stretches.end - 1) // reduction - stretches.start // reduction + 1
     of = np.repeat(np.arange(len(bins)), bins)
@@ -238,10 +262,10 @@ def _first_bins(stretches: Stretches, reduction: int) -> NDArray[Any]:
     pieces["least"] = pieces["most"] = stretches.value[of]
     pieces["sum"] = pieces["bases"] * pieces["most"]
     pieces["squares"] = pieces["sum"] * pieces["most"]
-    return _wider_bins(pieces, reduction)
+    return wider_bins(pieces, reduction)
 
 
-def _wider_bins(pieces: NDArray[Any], reduction: int) -> NDArray[Any]:
+def wider_bins(pieces: NDArray[Any], reduction: int) -> NDArray[Any]:
     """Sorted pieces, none of which crosses the border of a bin, put together in bins."""
     place = pieces["start"] // reduction
     changes = (np.diff(pieces["contig"], prepend=-1) != 0) | (np.diff(place, prepend=-1) != 0)

@@ -31,6 +31,11 @@ where it is among the k largest of its base; or, for parity with published figur
 it is among the k * L largest of its window of L bases, which makes what is active depend on
 where windows begin."""
 
+TAPS = ("residual", "pair", "joint")
+"""What a dictionary may read of a model. The residual stream of one read of the sequence, after
+`layer` blocks. Or, of a model with a tower for each strand, both towers at a base: after `layer`
+blocks, that of the strand that is read first, the other behind it; or the layer where they meet."""
+
 DTYPES = ("float32", "bfloat16")
 """Number formats a language model is computed in; dictionaries are computed in float32."""
 
@@ -165,7 +170,10 @@ class DictionaryCard:
     stride: int
     """Bases each window owns; windows are cut on a grid anchored at base 0."""
     context: int
-    """Bases of left context each window reads besides."""
+    """Bases of left context each window reads besides, and of right context for a tap that sees
+    both sides of a base."""
+    tap: str = "residual"
+    """What it reads of the model, one of `TAPS`."""
     dtype: str = "float32"
     """Number format the language model is computed in, one of `DTYPES`."""
     licence: str
@@ -182,6 +190,16 @@ class DictionaryCard:
     """Measured figures; a missing measurement is absent or null, never a default."""
     training: dict[str, Any] | None = None
     """How it was trained."""
+
+    @property
+    def ahead(self) -> int:
+        """Bases of right context each window reads: as many as of left context, or none."""
+        return 0 if self.tap == "residual" else self.context
+
+    @property
+    def window(self) -> int:
+        """Bases a whole window reads."""
+        return self.stride + self.context + self.ahead
 
     @property
     def resolution(self) -> str:
@@ -210,6 +228,7 @@ class DictionaryCard:
         _check_sha256("model_sha256", self.model_sha256)
         _check_choice("gate", self.gate, GATES)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("tap", self.tap, TAPS)
         _check_tokens(self.tokenization, self.nt_per_token)
         if self.gate != "jumprelu" and self.k is None:
             raise FormatError(f"a dictionary with the gate {self.gate} needs k, got none")

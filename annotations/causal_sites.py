@@ -6,20 +6,21 @@
 
 Windows are in the sense of the pass, as in `annotations.edits`. What the model reads of each is a
 `Read`: its bases and the columns whose activation counts. A read begins with the context of the
-dictionary before the first such column, so that no base is seen through a window's edge, whatever
-the grid of the run was; before and after an edit the model reads the same bases but the edited.
+dictionary before the first such column, and ends with what it reads ahead of the last, so that no
+base is seen through a window's edge, whatever the grid of the run was; before and after an edit the
+model reads the same bases but the edited.
 """
 
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.activation_parts import ActivationSource
 from annotations.activations import from_stretches, read_feature, sort
 from annotations.edits import (
     Codes,
@@ -182,7 +183,9 @@ class Row(NamedTuple):
     """Of the active bases, sorted."""
 
     @classmethod
-    def read(cls, activations: Path, feature: int, strand: int, genome: Genome) -> "Row":
+    def read(
+        cls, activations: ActivationSource, feature: int, strand: int, genome: Genome
+    ) -> "Row":
         """Find the peaks of a row in a file of activations.
 
         Peaks nearer than `HALF` to an end of their contig or to N are left out, and of peaks with
@@ -295,6 +298,7 @@ def disruptions(
     options: CausalOptions,
     *,
     context: int,
+    ahead: int = 0,
 ) -> list[Disruption]:
     """The highest peaks at which the motif can be taken away, with both edits.
 
@@ -309,8 +313,8 @@ def disruptions(
     scorer : MotifScorer
     genome : Genome
     options : CausalOptions
-    context : int
-        Bases before a base that the model reads at least.
+    context, ahead : int
+        Bases before and behind a base that the model reads at least.
 
     Returns
     -------
@@ -319,6 +323,7 @@ def disruptions(
     """
     random = row.random(scorer.motif.matrix_id, options.seed)
     reach = min(context, HALF - MEASURED)
+    last = min(ahead, HALF - MEASURED)
     left = context + MEASURED
     sites: list[Disruption] = []
     for peak, hit in zip(found.peak.tolist(), found.hit, strict=True):
@@ -326,17 +331,20 @@ def disruptions(
         begin = HALF - reach - MEASURED
         if hit.start < begin:
             continue
-        end = max(HALF + MEASURED + 1, hit.start + scorer.width)
+        end = max(HALF + last + MEASURED + 1, hit.start + scorer.width)
         window, own = row.windows[peak, begin:end], hit._replace(start=hit.start - begin)
         at = HALF - begin
-        edit = disrupt(window, own, scorer, last=at)
+        edit = disrupt(window, own, scorer, last=at + last)
         if edit is None:
             continue
-        control = matched_edit(window, edit, own, scorer, first=at - reach, last=at, random=random)
+        control = matched_edit(
+            window, edit, own, scorer, first=at - reach, last=at + last, random=random
+        )
         if control is None:
             continue
         contig, position = int(row.contig[peak]), int(row.position[peak])
-        read = oriented_window(genome.codes[contig], position, row.strand, left, MEASURED)
+        right = MEASURED + ahead
+        read = oriented_window(genome.codes[contig], position, row.strand, left, right)
 
         original, disrupted, matched = [
             _read(bases, context, context + 2 * MEASURED + 1)
@@ -404,6 +412,7 @@ def insertions(
     options: CausalOptions,
     *,
     context: int,
+    ahead: int = 0,
 ) -> list[Insertion]:
     """Silent windows with the motif put into their middle, and with its bases shuffled.
 
@@ -416,7 +425,7 @@ def insertions(
         As `silent_windows` returns them.
     orientation : {1, -1}
         Of the motif, in the sense of the pass.
-    scorer, genome, options, context
+    scorer, genome, options, context, ahead
         As in `disruptions`.
 
     Returns
@@ -432,10 +441,10 @@ def insertions(
         return []
     pairs = []
     for contig, middle in windows:
-        # the silent window and, before it, what the model reads besides
-        left = context + HALF
-        wide = oriented_window(genome.codes[contig], middle, row.strand, left, HALF)
-        window, start = wide[context:], HALF - before
+        # the silent window and, about it, what the model reads besides
+        left, right = context + HALF, HALF + ahead
+        wide = oriented_window(genome.codes[contig], middle, row.strand, left, right)
+        window, start = wide[context : context + WIDTH], HALF - before
         put_in = inserted(window, scorer.oriented(orientation), start)
         control = shuffled_insert(window, scorer, start, orientation, random)
         if control is None:
@@ -443,7 +452,9 @@ def insertions(
         # a context before the first base put in
         reads = [
             _read(
-                np.concatenate([wide[:context], bases])[start : context + HALF + after + 1],
+                np.concatenate([wide[:context], bases, wide[context + WIDTH :]])[
+                    start : context + HALF + after + 1 + ahead
+                ],
                 context,
                 context + scorer.width + RADIUS,
             )

@@ -1,6 +1,7 @@
 """Which bases a concept is chosen on and which it is tested on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,13 @@ class Splits(NamedTuple):
     """Bases of each class, shape (2, classes)."""
 
 
-def split_bases(tracks: ConceptTracks, discovery: Sequence[int], held_out: Sequence[int]) -> Splits:
+def split_bases(
+    tracks: ConceptTracks,
+    discovery: Sequence[int],
+    held_out: Sequence[int],
+    *,
+    path: Path | None = None,
+) -> Splits:
     """Divide the bases of some tracks.
 
     Parameters
@@ -31,11 +38,14 @@ def split_bases(tracks: ConceptTracks, discovery: Sequence[int], held_out: Seque
     tracks : ConceptTracks
     discovery, held_out : sequence of int
         Contigs; the bases of others do not count.
+    path : Path, optional
+        A file to make for the groups, so that they need not be in memory; removing it frees its
+        room once nobody looks at them.
 
     Returns
     -------
     splits : Splits
-        Two bytes for each base.
+        At most two bytes for each base; what takes more is held for one contig at a time.
 
     Raises
     ------
@@ -50,14 +60,27 @@ def split_bases(tracks: ConceptTracks, discovery: Sequence[int], held_out: Seque
             f"{n_contigs} sequences; got discovery {list(discovery)} and held-out {list(held_out)}"
         )
     ignored = 2 * n_classes
-    group = tracks.class_of_bases().astype(np.min_scalar_type(ignored))
-    group[~tracks.counted[group]] = ignored
-    for contig in range(n_contigs):
-        part = group[tracks.offsets[contig] : tracks.offsets[contig + 1]]
-        if contig in held_out:
-            part[part < ignored] += n_classes
-        elif contig not in discovery:
-            part[:] = ignored
-    sizes = np.bincount(group, minlength=ignored + 1)[:ignored].reshape(2, n_classes)
+    dtype, n_bases = np.min_scalar_type(ignored), int(tracks.offsets[-1])
+    if path is None or not n_bases:
+        group = np.empty(n_bases, dtype)
+    else:
+        group = np.asarray(np.memmap(path, dtype, "w+", shape=(n_bases,)))
+    # the group of each class on contigs of neither split, of discovery and held out
+    groups = np.full((3, n_classes), ignored, dtype)
+    for split in (0, 1):
+        groups[1 + split] = np.where(
+            tracks.counted, split * n_classes + np.arange(n_classes), ignored
+        )
+    split_of = np.zeros(n_contigs, np.int64)
+    split_of[list(discovery)], split_of[list(held_out)] = 1, 2
+    first = np.searchsorted(tracks.starts, tracks.offsets)
+    counts = np.zeros(ignored + 1)
+    for contig, split in enumerate(split_of.tolist()):
+        own = slice(first[contig], first[contig + 1])
+        of_stretch = groups[split][tracks.classes[own]]
+        lengths = tracks.ends[own] - tracks.starts[own]
+        group[tracks.offsets[contig] : tracks.offsets[contig + 1]] = np.repeat(of_stretch, lengths)
+        counts += np.bincount(of_stretch, lengths, minlength=ignored + 1)
+    sizes = counts[:ignored].reshape(2, n_classes)
     contigs = (tuple(sorted(discovery)), tuple(sorted(held_out)))
-    return Splits(contigs, group, ignored, sizes.astype(np.float64))
+    return Splits(contigs, group, ignored, sizes)

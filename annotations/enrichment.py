@@ -45,6 +45,7 @@ from annotations.power import power_of, too_short
 from annotations.prediction import predict
 from annotations.repeats import COPY_RADIUS
 from annotations.significance import benjamini_hochberg, binomial_tail, family_q, predictive_tail
+from annotations.window_activity import WindowActivity
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -104,12 +105,13 @@ def find_matches(
     peaks: pa.Table,
     hits: pa.Table,
     sequences: Sequence[NDArray[np.uint8]],
-    activity: sparse.sparray | sparse.spmatrix,
+    activity: WindowActivity | sparse.sparray | sparse.spmatrix,
     *,
     motifs: Sequence[Motif],
     background: Windows,
     options: MatchOptions | None = None,
     pairs: pa.Table | None = None,
+    occurring: int | None = None,
 ) -> MatchResult:
     """Test every motif at the peaks of every feature row that has enough of them.
 
@@ -120,11 +122,12 @@ def find_matches(
         Of peaks whose windows overlap only the strongest counts, as of copies of one repeat;
         windows that leave their contig, touch N or have a GC content the background lacks do not.
     hits : pyarrow.Table
-        Of `annotations.motif_scan.scan` with the same sequences and motifs.
+        Of `annotations.motif_scan.scan` with the same sequences and motifs; those at the peaks and
+        in the background windows are enough, with `occurring`.
     sequences : sequence of ndarray of uint8
         Base codes of each contig.
-    activity : scipy sparse array of float32, shape (background windows, 2 * features)
-        Largest activation of each feature row in each window, of
+    activity : WindowActivity or scipy sparse array, shape (background windows, 2 * features)
+        Largest activation, float32, of each feature row in each window, of
         `annotations.activations.window_maxima`; 0 or absent where the row is silent.
     motifs : sequence of Motif
         What the `motif` column of `hits` counts.
@@ -135,6 +138,8 @@ def find_matches(
         Columns feature, strand, matrix_id: test these alone and report all of them. Where a row
         has fewer than `options.min_pair_loci` loci, or is silent in too few windows, the test
         and what follows from the loci are null.
+    occurring : int, optional
+        How many of the motifs occur anywhere in the sequences; by default those of `hits`.
 
     Returns
     -------
@@ -152,6 +157,7 @@ def find_matches(
         If a pair names a matrix that is not among `motifs`.
     """
     options = options or MatchOptions()
+    activity = WindowActivity.of(activity)
     if activity.shape[0] != len(background.start):
         raise CoordinateError(
             f"activity must have one row for each of the {len(background.start)} background "
@@ -183,10 +189,12 @@ def find_matches(
     if asked is None:
         if not power.tested:
             return _empty(power)
-        tested, tested_pairs, q = _discover(found.loci, able, corpus, silence, options)
+        if occurring is None:
+            occurring = len(np.unique(corpus.motif))
+        tested, tested_pairs, q = _discover(found.loci, able, corpus, silence, options, occurring)
     else:
         tested, tested_pairs, q = _confirm(asked, found, able, corpus, silence, options)
-    columns = _columns(tested, q, found, able, corpus, silence, activity, motifs, options)
+    columns = _columns(tested, q, found, able, corpus, silence, motifs, options)
     order = np.lexsort((tested.motif, tested.row, tested.p, q))
     return MatchResult(matches_table(columns, order), power, tested_pairs)
 
@@ -238,11 +246,16 @@ class _Pairs(NamedTuple):
 
 
 def _discover(
-    loci: Loci, able: NDArray[np.bool_], corpus: Corpus, silence: Silence, options: MatchOptions
+    loci: Loci,
+    able: NDArray[np.bool_],
+    corpus: Corpus,
+    silence: Silence,
+    options: MatchOptions,
+    occurring: int,
 ) -> tuple[_Pairs, int, Floats]:
     """The pairs worth a report out of all, the number of all, and their q."""
     rows = np.flatnonzero(able)
-    tested_pairs = len(rows) * len(np.unique(corpus.motif))
+    tested_pairs = len(rows) * occurring
     # q needs the p of every pair, all else only those that can be reported: q is never below p.
     every_p, filled = np.empty(tested_pairs), 0
     candidates = []
@@ -355,7 +368,6 @@ def _columns(
     able: NDArray[np.bool_],
     corpus: Corpus,
     silence: Silence,
-    activity: sparse.sparray | sparse.spmatrix,
     motifs: Sequence[Motif],
     options: MatchOptions,
 ) -> dict[str, NDArray[Any]]:
@@ -399,7 +411,7 @@ def _columns(
         "background_rate": background[pairs.motif],
     }
     if silence.held.shape[0] >= options.min_background:
-        prediction = predict(activity, silence.held, pairs.row, pairs.motif)
+        prediction = predict(silence.activity, silence.held, pairs.row, pairs.motif)
         columns |= {
             "auroc": prediction.auroc,
             "auroc_p": prediction.p,

@@ -12,7 +12,8 @@ SaetrackError
  |- StateError        the thing is not in a state that allows this      (also RuntimeError)
  |- WeightsError      weights do not fit their card or their format     (also ValueError)
  |- StorageError      a stored file is missing, cut or altered          (also OSError)
- |   '- UnavailableError  the storage of files does not answer
+ |   |- UnavailableError  the storage of files does not answer
+ |   '- LostFileError     a stored file was deleted by others than us
  '- ToolError         an outside program is missing or failed           (also RuntimeError)
 
 A message says what is wrong, what was given, what is allowed and the way out.
@@ -126,6 +127,12 @@ class UnavailableError(StorageError):
     """The storage of files does not answer."""
 
     code = "storage-unavailable"
+
+
+class LostFileError(StorageError):
+    """A stored file was deleted by others than us; an equal submission computes it again."""
+
+    code = "file-lost"
 
 
 class ToolError(SaetrackError, RuntimeError):

@@ -12,19 +12,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from annotations.activations import rewrite_stretches
+from annotations.activations import ActivationSource, rewrite_stretches
 from annotations.concept_tracks import ConceptTracks, Label
 from annotations.errors import CoordinateError
 from annotations.tables import column
 from annotations.types import Span
 
 Ints = NDArray[np.int64]
+Source = TypeVar("Source", bound=ActivationSource)
 
 _PLACES: Final = ("position", "start", "end")
 
@@ -174,15 +175,15 @@ class Excerpt:
             parts = parts.set_column(place, field, pa.array(moved).cast(field.type))
         return parts
 
-    def activations(self, path: Path, out: Path) -> Path:
-        """A file of activations counted in spans; the file itself where these are the contigs.
+    def activations(self, path: Source, out: Path) -> Source | Path:
+        """Activations counted in spans; themselves where these are the contigs.
 
         Parameters
         ----------
-        path : Path
-            A file of `annotations.activations.merge_stretches`, of the spans alone.
+        path : ActivationSource
+            Of the spans alone.
         out : Path
-            Written if places differ.
+            One file, written if places differ.
         """
         if self.is_whole:
             return path

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from annotations.errors import CoordinateError
 from annotations.matched_background import Silence
-from annotations.motif_windows import Corpus, one_per_locus, running_count
+from annotations.motif_windows import Corpus, one_per_locus
 from annotations.repeats import copies
 
 Ints = NDArray[np.int64]
@@ -93,19 +93,16 @@ def foreground(
     # Best first within each row from here on, so that a place in the arrays is a rank.
     order = np.lexsort((position, contig, -value, row))
     row, contig, position = row[order], contig[order], position[order]
-    peak = corpus.offsets[contig] + position
+    peak = corpus.codes.places(contig, position)
     start = peak - width // 2
-    usable = start >= corpus.offsets[contig]
-    usable &= start + width < corpus.offsets[contig + 1]
+    usable = corpus.codes.known(start, width)
     row, peak, start = row[usable], peak[usable], start[usable]
-    usable = corpus.unknown[start + width] == corpus.unknown[start]
-    row, peak, start = row[usable], peak[usable], start[usable]
-    gc = corpus.gc_of(start, width)
+    gc = corpus.codes.gc_of(start, width)
     # A window with less than one background window's weight about its GC has no expectation.
     loci = Loci(row, peak, start, gc).select(silence.weight[row, gc] >= 1)
     rank = np.arange(len(loci.row))
     loci = loci.select(one_per_locus(loci.row, loci.peak, rank, distance=width))
-    copy = copies(loci.row, loci.peak, corpus.codes, width)
+    copy = copies(loci.row, loci.peak, corpus.codes.joined, width)
     dropped = np.bincount(loci.row[copy], minlength=silence.rows)
     loci = loci.select(~copy)
     return Foreground(loci, given, np.bincount(loci.row, minlength=silence.rows), dropped)
@@ -130,11 +127,11 @@ def cpg_ratio(loci: Loci, rows: Ints, corpus: Corpus, width: int) -> Floats:
     ratio : ndarray of float64, shape (n,)
         NaN for a row without C or without G, or without loci.
     """
-    c = corpus.codes == 1
-    before = running_count(c)
-    cytosines = (before[loci.start + width] - before[loci.start]).astype(np.float64)
-    before = running_count(c[:-1] & (corpus.codes[1:] == 2))
-    pairs = (before[loci.start + width - 1] - before[loci.start]).astype(np.float64)
+    cytosines, pairs = np.zeros(len(loci.start)), np.zeros(len(loci.start))
+    for part, bases in corpus.codes.windows(loci.start, width):
+        c = bases == 1
+        cytosines[part] = c.sum(axis=1)
+        pairs[part] = (c[:, :-1] & (bases[:, 1:] == 2)).sum(axis=1)
     at = np.searchsorted(rows, loci.row)
     total = [
         np.bincount(at, values, minlength=len(rows))

@@ -131,7 +131,7 @@ class GenomePart(NamedTuple):
 
 
 def read_part(
-    request: PartRequest, genome: Genome, card: DictionaryCard, *, max_bases: int
+    request: PartRequest, genome: Genome, card: DictionaryCard, *, max_bases: int, reach: int = 0
 ) -> GenomePart:
     """Find the regions of a request.
 
@@ -145,6 +145,9 @@ def read_part(
         What the run is made with: its windows say what is read around a region.
     max_bases : int
         Most bases that are read for the regions with their flanks, each counted once.
+    reach : int
+        Bases that are read on each side of a window besides, where the dictionary's context is
+        less: for what the model expects (`annotations.expectation.reach_of`).
 
     Raises
     ------
@@ -159,7 +162,8 @@ def read_part(
     regions, several = _regions(request, genome, names, lengths)
     found = merged(regions, lengths, flank=request.flank)
     on_genome = found.contigs
-    stored = pieces(found.spans, lengths, stride=card.stride, context=card.context)
+    context = max(card.context, reach)
+    stored = pieces(found.spans, lengths, stride=card.stride, context=context)
     part = GenomePart(
         genome=genome,
         on_genome=tuple(on_genome),
@@ -178,7 +182,7 @@ def read_part(
         raise LimitError(
             f"{counted(len(part.spans), 'region')} of {part.bases:,} bases need "
             f"{part.read_bases:,} bases to be read, since a model reads whole windows of "
-            f"{card.stride:,} bases and {card.context:,} on each side,"
+            f"{card.stride:,} bases and {context:,} on each side,"
             f" and {max_bases:,} are allowed here; name fewer "
             "regions, or regions that lie closer together"
         )

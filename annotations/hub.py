@@ -18,11 +18,14 @@ from xml.etree import ElementTree
 
 from annotations.errors import FormatError, OptionError
 
-TrackKind = Literal["signal", "alternative", "difference", "heights", "peaks", "genes"]
+TrackKind = Literal[
+    "signal", "alternative", "difference", "heights", "expectation", "peaks", "genes"
+]
 """What a track shows: activations as bigWig, those of an alternative allele and how they differ as
-bigWig, values of peaks as bigWig, peaks as bigBed, genes as bigBed."""
+bigWig, values of peaks as bigWig, what the model expects as bigWig, peaks as bigBed, genes as
+bigBed."""
 
-_BIGWIGS: Final = frozenset({"signal", "alternative", "difference", "heights"})
+_BIGWIGS: Final = frozenset({"signal", "alternative", "difference", "heights", "expectation"})
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SHORT_LABEL: Final = 17
@@ -32,6 +35,7 @@ _GROUPS: Final[dict[TrackKind, str]] = {
     "alternative": "Alternative allele",
     "difference": "Alternative minus reference",
     "heights": "Peak heights",
+    "expectation": "Expectation of the model",
     "peaks": "Peaks",
     "genes": "Genes",
 }
@@ -71,6 +75,8 @@ class Track(NamedTuple):
     """Largest value of a signal; the axis runs from `least` to here."""
     letters: bool = False
     """Whether a browser that can draws the letters of the bases as high as their values."""
+    signed: bool = False
+    """Whether values of a bigWig go below 0 as well."""
     shown: bool = True
     html: str | None = None
     """Address of a page that describes it."""
@@ -86,8 +92,13 @@ class Track(NamedTuple):
 
     @property
     def least(self) -> float:
-        """Where the axis of a signal begins: 0, or as far below it as a difference goes above."""
-        return -self.most if self.kind == "difference" and self.most is not None else 0.0
+        """Where the axis of a signal begins: 0, or as far below it as a signed one goes above."""
+        return -self.most if self.is_signed and self.most is not None else 0.0
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether values go below 0: those of a difference do."""
+        return self.signed or self.kind == "difference"
 
 
 class Hub(NamedTuple):
@@ -385,7 +396,7 @@ def _igvjs_track(track: Track) -> dict[str, Any]:
         own = {} if track.fields >= 9 else {"color": color}
         return {"type": "annotation", "format": "bigbed", **common, **own}
     view: dict[str, Any] = {"type": "wig", "format": "bigwig", **common, "color": color}
-    if track.kind != "difference" or track.most is not None:
+    if not track.is_signed or track.most is not None:
         view["min"] = track.least or 0
     if track.most is not None:
         view["max"] = track.most

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.activation_parts import ActivationSource
 from annotations.active_bases import row_index
 from annotations.concept_splits import Splits, split_bases
 from annotations.concept_tracks import ConceptTracks
@@ -83,7 +84,7 @@ null for a row with fewer than `MIN_LOCI_PER_FEATURE` peaks."""
 
 
 def evaluate_concepts(
-    activations: Path,
+    activations: ActivationSource,
     tracks: ConceptTracks,
     n_features: int,
     *,
@@ -92,16 +93,17 @@ def evaluate_concepts(
     peaks: pa.Table | None = None,
     rows_per_label: int = ROWS_PER_LABEL,
     labels_per_row: int = LABELS_PER_ROW,
+    scratch: Path | None = None,
     on_row: Callable[[int], None] = lambda row: None,
 ) -> pa.Table:
     """Measure every feature row on every label, and keep what is worth keeping.
 
     Reads the file once, a row group at a time; holds one feature row, two bytes for every base
-    of the sequences, and five numbers for each pair of row and label.
+    of the sequences, which may lie in a file, and five numbers for each pair of row and label.
 
     Parameters
     ----------
-    activations : Path
+    activations : ActivationSource
         A file of `annotations.activations.merge_stretches`.
     tracks : ConceptTracks
         The concepts of the same sequences.
@@ -115,6 +117,8 @@ def evaluate_concepts(
         only the best rows of each label are kept.
     rows_per_label, labels_per_row : int
         How many to keep; see `ROWS_PER_LABEL` and `LABELS_PER_ROW`.
+    scratch : Path, optional
+        Folder for a file with the group of every base; the caller removes it. In memory if None.
     on_row : callable
         Told each feature row as it is done; may raise to stop the work.
 
@@ -131,7 +135,8 @@ def evaluate_concepts(
     StorageError
         If the file is not one of activations, of a larger dictionary or of other sequences.
     """
-    splits = split_bases(tracks, discovery, held_out)
+    path = None if scratch is None else scratch / "groups"
+    splits = split_bases(tracks, discovery, held_out, path=path)
     tested = _tested_peaks(peaks, tracks, n_features, splits)
     telling = _telling(tested, labels_per_row)
     measure = _Measure(tracks, splits)

@@ -10,13 +10,13 @@ content among random ones that touch no interval, since most features follow GC.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.activation_parts import ActivationSource
 from annotations.concept_tracks import INTERVALS_SCHEMA
 from annotations.errors import CoordinateError, LimitError, OptionError
 from annotations.evaluation import counts_of
@@ -71,7 +71,7 @@ class _Places(NamedTuple):
 
 
 def rank_features_for_intervals(
-    activations: Path,
+    activations: ActivationSource,
     foreground: pa.Table,
     background: pa.Table | None,
     lengths: Sequence[int],
@@ -87,7 +87,7 @@ def rank_features_for_intervals(
 
     Parameters
     ----------
-    activations : Path
+    activations : ActivationSource
         A file of `annotations.activations.merge_stretches`.
     foreground : Table of `annotations.concept_tracks.INTERVALS_SCHEMA`
         The intervals; their strands are not looked at.

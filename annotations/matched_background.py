@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from annotations.motif_windows import Corpus, Windows
+from annotations.window_activity import WindowActivity
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -20,8 +21,8 @@ _ROWS_PER_BLOCK: Final = 512
 class Silence(NamedTuple):
     """The background, and for each feature row the part of it in which the row is silent."""
 
-    active: sparse.csr_array
-    """Bool, shape (rows, background windows)."""
+    activity: WindowActivity
+    """Of shape (background windows, rows)."""
     gc: Ints
     """G and C of each background window."""
     held: sparse.csr_array
@@ -40,27 +41,23 @@ class Silence(NamedTuple):
         cls,
         corpus: Corpus,
         background: Windows,
-        activity: sparse.sparray | sparse.spmatrix,
+        activity: WindowActivity,
         width: int,
     ) -> "Silence":
         """Count background windows by GC; `activity` has shape (windows, rows)."""
-        start = corpus.offsets[background.contig] + background.start
-        gc, held = corpus.gc_of(start, width), corpus.motifs_in(start, width)
+        start = corpus.codes.places(background.contig, background.start)
+        gc, held = corpus.codes.gc_of(start, width), corpus.motifs_in(start, width)
         strata = sparse.csr_array(
             (np.ones(len(gc)), (np.arange(len(gc)), gc)), shape=(len(gc), width + 1)
         )
-        active = sparse.csc_array(activity, dtype=bool).T
-        if not active.data.all():  # else its indices may be those of `activity`
-            active = active.copy()
-            active.eliminate_zeros()
-        silent = np.tile(strata.sum(axis=0), (active.shape[0], 1))
+        silent = np.tile(strata.sum(axis=0), (activity.shape[1], 1))
         for begin in range(0, len(silent), _ROWS_PER_BLOCK):
-            block = active[begin : begin + _ROWS_PER_BLOCK]
-            silent[begin : begin + _ROWS_PER_BLOCK] -= (block.astype(np.float64) @ strata).toarray()
+            block = np.arange(begin, min(begin + _ROWS_PER_BLOCK, len(silent)))
+            silent[block] -= (_active(activity, block) @ strata).toarray()
         grid = np.arange(width + 1) / width
         kernel = np.exp(-0.5 * ((grid[:, None] - grid) / GC_SD) ** 2)
         return cls(
-            active=active,
+            activity=activity,
             gc=gc,
             held=held,
             held_by_gc=(strata.T @ held).toarray(),
@@ -93,10 +90,18 @@ class Silence(NamedTuple):
         loci = np.bincount(local * bins + gc, minlength=len(rows) * bins).reshape(-1, bins)
         weight = self.weight[rows]
         by_gc = np.divide(loci, weight, out=np.zeros_like(weight), where=loci > 0) @ self.kernel
-        active = self.active[rows].astype(np.float64)
+        active = _active(self.activity, rows)
         taken = np.repeat(np.arange(len(rows)), np.diff(active.indptr))
         active.data = by_gc[taken, self.gc[active.indices]]
         expected: Floats = by_gc @ self.held_by_gc - (active @ self.held).toarray()
         spread = (by_gc**2 * self.silent_by_gc[rows]).sum(axis=1)
         windows: Floats = loci.sum(axis=1) ** 2 / spread
         return expected, windows
+
+
+def _active(activity: WindowActivity, rows: Ints) -> sparse.csr_array:
+    """1.0 where a row is active in a window, shape (rows, windows)."""
+    active = activity.columns(rows).T
+    return sparse.csr_array(
+        (np.ones(len(active.data)), active.indices, active.indptr), shape=active.shape
+    )

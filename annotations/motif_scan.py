@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.contig_codes import ContigCodes
 from annotations.errors import OptionError
 from annotations.jaspar import Motif
 
@@ -87,7 +88,8 @@ def background_of(sequences: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]
     """
     counts = np.zeros(4, dtype=np.float64)
     for codes in sequences:
-        counts += np.bincount(codes, minlength=5)[:4]
+        for begin in range(0, len(codes), _CHUNK):  # a number of 8 bytes for each base counted
+            counts += np.bincount(codes[begin : begin + _CHUNK], minlength=5)[:4]
     return background_of_counts(counts)
 
 
@@ -210,6 +212,36 @@ def scan(
     -----
     Peak memory is about 0.3 GB beyond the bases and the hits, however long the sequences are.
     """
+    parts = scan_parts(sequences, motifs, p=p, floor=floor, background=background, on_part=on_part)
+    return pa.concat_tables([HITS_SCHEMA.empty_table(), *parts]).combine_chunks()
+
+
+def scan_parts(
+    sequences: Sequence[NDArray[np.uint8]],
+    motifs: Sequence[Motif],
+    *,
+    p: float = MOTIF_P,
+    floor: float = FLOOR_P,
+    background: NDArray[np.float64] | None = None,
+    on_part: Callable[[float], None] = lambda part: None,
+) -> Iterator[pa.Table]:
+    """The hits of `scan`, in its order, some million bases at a time.
+
+    Parameters
+    ----------
+    sequences, motifs, p, floor, background, on_part
+        As in `scan`.
+
+    Yields
+    ------
+    hits : pyarrow.Table of HITS_SCHEMA
+        Those that start in one part of the bases.
+
+    Raises
+    ------
+    OptionError
+        If a probability or the background is out of range.
+    """
     if background is None:
         background = background_of(sequences)
     _check(background, p, floor)
@@ -218,22 +250,22 @@ def scan(
         for place, motif in enumerate(motifs)
         if (limit := _limit(motif, background, p, floor)) is not None
     }
-    # One N between contigs: no window without N crosses it.
-    gap = np.array([4], dtype=np.uint8)
-    joined = np.concatenate([part for codes in sequences for part in (codes, gap)] or [gap])
-    offsets = np.cumsum([0, *(len(codes) + 1 for codes in sequences)])
+    codes = ContigCodes.of(sequences)
+    size = len(codes.joined)
     widest = max((limit.matrix.shape[1] for limit in limits.values()), default=1)
-    found = [_Found.empty()]
-    for begin in range(0, len(joined), _CHUNK):
-        stop = min(begin + _CHUNK, len(joined))
-        chunk = joined[begin : stop + widest - 1]
+    for begin in range(0, size, _CHUNK):
+        stop = min(begin + _CHUNK, size)
+        chunk = codes.joined[begin : stop + widest - 1]
         if (chunk < 4).any():
-            found += [
-                hits._replace(start=hits.start + begin)
-                for hits in _scan_chunk(chunk, limits, owned=stop - begin)
+            found = [
+                _Found.empty(),
+                *(
+                    hits._replace(start=hits.start + begin)
+                    for hits in _scan_chunk(chunk, limits, owned=stop - begin)
+                ),
             ]
-        on_part(stop / len(joined))
-    return _hits_table(found, limits, offsets)
+            yield _hits_table(found, limits, codes.offsets)
+        on_part(stop / size)
 
 
 class _Limit(NamedTuple):

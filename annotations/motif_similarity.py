@@ -27,10 +27,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.contig_codes import ContigCodes
 from annotations.errors import OptionError
 from annotations.jaspar import Motif
 from annotations.motif_scan import ENGINE, PSEUDOCOUNT, background_of
-from annotations.motif_windows import one_per_locus, running_count
+from annotations.motif_windows import one_per_locus
 from annotations.repeats import COPY_RADIUS, copies
 
 Ints = NDArray[np.int64]
@@ -109,6 +110,7 @@ def row_motifs(
     *,
     radius: int = RADIUS,
     min_loci: int = MIN_LOCI,
+    background: Floats | None = None,
 ) -> RowMotifs:
     """Count the bases about the peaks of each feature row.
 
@@ -126,6 +128,8 @@ def row_motifs(
         overlapping windows and of copies (`annotations.repeats`).
     min_loci : int
         Rows with fewer loci left are left out.
+    background : ndarray of float64, shape (4,), optional
+        Of `annotations.motif_scan.background_of`; by default that of `sequences`.
 
     Returns
     -------
@@ -138,18 +142,15 @@ def row_motifs(
     """
     if radius < COPY_RADIUS:
         raise OptionError(f"radius must be at least {COPY_RADIUS}, got {radius}")
-    width = 2 * radius + 1
-    # One N between contigs: a window without N lies within one of them.
-    gap = np.full(radius, 4, dtype=np.uint8)
-    codes = np.concatenate([gap, *(part for known in sequences for part in (known, gap))])
-    offsets = radius + np.cumsum([0, *(len(known) + radius for known in sequences)], dtype=np.int64)
-    row, peak = _loci(peaks, codes, offsets, rows, width)
+    codes = ContigCodes.of(sequences)
+    row, peak = _loci(peaks, codes, rows, 2 * radius + 1)
     found, loci = np.unique(row, return_counts=True)
     enough = loci >= min_loci
     kept = np.repeat(enough, loci)
     row, peak, found, loci = row[kept], peak[kept], found[enough], loci[enough]
-    counts = _counts(row, peak, codes, np.cumsum(loci) - loci, radius)
-    background = background_of(sequences)
+    counts = _counts(row, peak, codes.joined, np.cumsum(loci) - loci, radius)
+    if background is None:
+        background = background_of(sequences)
     start, end, bits = _stretches(counts, loci, background)
     return RowMotifs(found, counts, loci, start, end, bits, background)
 
@@ -225,23 +226,20 @@ def _q_of_rows(p: NDArray[np.float32]) -> NDArray[np.float32]:
     return q
 
 
-def _loci(
-    peaks: pa.Table, codes: NDArray[np.uint8], offsets: Ints, rows: Ints | None, width: int
-) -> tuple[Ints, Ints]:
-    """Feature row and place in `codes` of each locus that counts, sorted by row, best first."""
+def _loci(peaks: pa.Table, codes: ContigCodes, rows: Ints | None, width: int) -> tuple[Ints, Ints]:
+    """Feature row and place of each locus that counts, sorted by row, best first."""
     column = {name: peaks[name].to_numpy() for name in ("feature", "strand", "contig", "position")}
     row = 2 * column["feature"].astype(np.int64) + (column["strand"] < 0)
-    peak = offsets[column["contig"].astype(np.int64)] + column["position"].astype(np.int64)
+    peak = codes.places(column["contig"], column["position"])
     order = np.lexsort((peak, -peaks["value"].to_numpy(), row))
     if rows is not None:
         order = order[np.isin(row[order], rows)]
     row, peak = row[order], peak[order]
-    unknown = running_count(codes > 3)
-    known = unknown[peak + width // 2 + 1] == unknown[peak - width // 2]
+    known = codes.known(peak - width // 2, width)
     row, peak = row[known], peak[known]
     alone = one_per_locus(row, peak, np.arange(len(row)), distance=width)
     row, peak = row[alone], peak[alone]
-    single = ~copies(row, peak, codes, width)
+    single = ~copies(row, peak, codes.joined, width)
     return row[single], peak[single]
 
 

@@ -2,8 +2,8 @@
 
     sequences + hits  --Corpus.of-->  Corpus  --hits_in-->  (window, hit) pairs
 
-The contigs are laid end to end with one N between them, so that a place is one number and no window
-without N crosses from one contig to the next. Coordinates are 0-based and half-open.
+Places are those of `annotations.contig_codes`. Nothing here has a number for each base: a genome
+costs its codes, which may lie in a file. Coordinates are 0-based and half-open.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
+from annotations.contig_codes import ContigCodes, N
+
 Ints = NDArray[np.int64]
 
 BACKGROUND_WINDOWS: Final = 20_000
 WIDTH: Final = 101
 """Bases of a window, centred on its peak; odd."""
+
+_TILES_AT_ONCE = 100_000
 
 
 class Windows(NamedTuple):
@@ -32,20 +36,12 @@ class Windows(NamedTuple):
 class Corpus(NamedTuple):
     """Sequences laid end to end, and the motif hits on them in order of their starts."""
 
-    codes: NDArray[np.uint8]
-    offsets: Ints
-    """Where each contig starts; one more than there are contigs."""
-    unknown: NDArray[np.signedinteger]
-    """Bases that are not ACGT before each place."""
-    gc: NDArray[np.signedinteger]
-    """G and C before each place."""
+    codes: ContigCodes
     motif: NDArray[np.int32]
     """Motif of each hit."""
     start: Ints
     end: Ints
     score: NDArray[np.float32]
-    before: NDArray[np.signedinteger]
-    """Hits that start before each place."""
     previous: Ints
     """Start of the last hit of the same motif before each hit, -1 for the first; on both strands,
     so that of two hits at one place one has the other before it."""
@@ -55,10 +51,8 @@ class Corpus(NamedTuple):
     @classmethod
     def of(cls, sequences: Sequence[NDArray[np.uint8]], hits: pa.Table, motifs: int) -> "Corpus":
         """Lay out base codes and the hits of `annotations.motif_scan.scan` on them."""
-        gap = np.array([4], dtype=np.uint8)
-        codes = np.concatenate([gap[:0], *(part for c in sequences for part in (c, gap))])
-        offsets = np.cumsum([0, *(len(c) + 1 for c in sequences)], dtype=np.int64)
-        shift = offsets[hits["contig"].to_numpy()]
+        codes = ContigCodes.of(sequences)
+        shift = codes.offsets[hits["contig"].to_numpy()]
         start = shift + hits["start"].to_numpy()
         order = np.argsort(start, kind="stable")
         start, motif = start[order], hits["motif"].to_numpy()[order].astype(np.int32)
@@ -66,32 +60,20 @@ class Corpus(NamedTuple):
         same = np.diff(motif[by_motif], prepend=-1) == 0
         previous = np.full(len(start), -1, dtype=np.int64)
         previous[by_motif[same]] = start[by_motif[np.flatnonzero(same) - 1]]
-        before: NDArray[np.signedinteger] = np.zeros(
-            len(codes) + 1, dtype=np.int32 if len(start) < 2**31 else np.int64
-        )
-        np.cumsum(np.bincount(start, minlength=len(codes)), out=before[1:])
         return cls(
             codes=codes,
-            offsets=offsets,
-            unknown=running_count(codes > 3),
-            gc=running_count((codes == 1) | (codes == 2)),
             motif=motif,
             start=start,
             end=(shift + hits["end"].to_numpy())[order],
             score=hits["score"].to_numpy()[order],
-            before=before,
             previous=previous,
             motifs=motifs,
         )
 
-    def gc_of(self, start: Ints, width: int) -> Ints:
-        """G and C in the windows of `width` bases that start at these places."""
-        return (self.gc[start + width] - self.gc[start]).astype(np.int64)
-
     def hits_in(self, start: Ints, width: int) -> tuple[Ints, Ints]:
         """Pairs (index of the window, index of the hit) of hits wholly inside windows."""
-        first = self.before[start].astype(np.int64)
-        counts = self.before[start + width] - first
+        first = np.searchsorted(self.start, start)
+        counts = np.searchsorted(self.start, start + width) - first
         window = np.repeat(np.arange(len(start)), counts)
         hit = np.arange(len(window)) + np.repeat(first - np.cumsum(counts) + counts, counts)
         inside = self.end[hit] <= start[window] + width
@@ -147,21 +129,36 @@ def background_windows(
         Sorted by contig and start.
     """
     random = np.random.default_rng(seed)
-    contigs, starts = [], []
-    for number, codes in enumerate(sequences):
+    firsts, known = [], []
+    for codes in sequences:
         spare = len(codes) % width
         first = int(random.integers(0, spare + 1)) if len(codes) >= width else len(codes)
-        tiles = np.arange(first, len(codes) - width + 1, width, dtype=np.int64)
-        unknown = running_count(codes > 3)
-        tiles = tiles[unknown[tiles + width] == unknown[tiles]]
-        contigs.append(np.full(len(tiles), number, dtype=np.uint32))
-        starts.append(tiles)
-    contig = np.concatenate([*contigs, np.empty(0, np.uint32)])
-    start = np.concatenate([*starts, np.empty(0, np.int64)])
-    if len(start) > n:
-        chosen = np.sort(random.choice(len(start), n, replace=False))
-        contig, start = contig[chosen], start[chosen]
-    return Windows(contig, start, start + width)
+        firsts.append(first)
+        known.append(_known_tiles(codes[first:], width))
+    before = np.concatenate([[0], np.cumsum([tiles.sum() for tiles in known], dtype=np.int64)])
+    total = int(before[-1])
+    chosen = (
+        np.sort(random.choice(total, n, replace=False))
+        if total > n
+        else np.arange(total, dtype=np.int64)
+    )
+    contig = np.searchsorted(before, chosen, side="right") - 1
+    start = np.empty(len(chosen), np.int64)
+    for number in np.unique(contig).tolist():
+        own = contig == number
+        tile = np.flatnonzero(known[number])[chosen[own] - before[number]]
+        start[own] = firsts[number] + width * tile
+    return Windows(contig.astype(np.uint32), start, start + width)
+
+
+def _known_tiles(codes: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
+    """Which windows that follow each other from the first base on touch no N."""
+    tiles = codes[: len(codes) // width * width].reshape(-1, width)
+    known = np.empty(len(tiles), bool)
+    for first in range(0, len(tiles), _TILES_AT_ONCE):
+        part = slice(first, first + _TILES_AT_ONCE)
+        known[part] = (tiles[part] < N).all(axis=1)
+    return known
 
 
 def one_per_locus(group: Ints, position: Ints, rank: Ints, *, distance: int) -> NDArray[np.bool_]:

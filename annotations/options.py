@@ -55,6 +55,10 @@ class RunOptions:
     """Contigs, by their index, that discovery does not see: what is found on the others is
     tested once on these. Sorted, each once; made of names by `held_out_contigs`."""
 
+    expectation: bool = False
+    """Whether what the model expects of each base is kept as well, which takes a pass of the whole
+    model."""
+
     def __post_init__(self) -> None:
         """Check every field.
 
@@ -75,6 +79,8 @@ class RunOptions:
         _number("motif_p", self.motif_p, least=1e-8, most=FLOOR_P)
         _whole("peaks_per_feature", self.peaks_per_feature, least=1, most=MAX_PEAKS_PER_FEATURE)
         _whole("seed", self.seed, least=0, most=2**31 - 1)
+        if not isinstance(self.expectation, bool):
+            raise OptionError(f"expectation must be true or false, got {self.expectation!r}")
         if not isinstance(self.held_out, list | tuple):
             raise OptionError(f"held_out must be a list of contigs, got {self.held_out!r}")
         for contig in self.held_out:
@@ -84,7 +90,11 @@ class RunOptions:
 
     def to_json(self) -> dict[str, object]:
         """Every field by its name, as JSON values."""
-        return {**asdict(self), "held_out": list(self.held_out)}
+        values = {**asdict(self), "held_out": list(self.held_out)}
+        if not self.expectation:
+            # digests of runs without it, and of those made before there was one, stay as they are
+            del values["expectation"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "RunOptions":

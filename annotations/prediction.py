@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtr
 
+from annotations.window_activity import WindowActivity
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -34,7 +36,10 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    activity: sparse.sparray | sparse.spmatrix, held: sparse.csr_array, row: Ints, motif: Ints
+    activity: WindowActivity | sparse.sparray | sparse.spmatrix,
+    held: sparse.csr_array,
+    row: Ints,
+    motif: Ints,
 ) -> Prediction:
     """AUROC and AUPRC of activations against the presence of motifs, for pairs of both.
 
@@ -42,7 +47,7 @@ def predict(
 
     Parameters
     ----------
-    activity : sparse array of float32, shape (windows, rows)
+    activity : WindowActivity or sparse array of float32, shape (windows, rows)
         Largest activation in each window, 0 or absent where silent; never negative.
     held : sparse array, shape (windows, motifs)
         Not zero where a window holds a motif.
@@ -61,6 +66,7 @@ def predict(
     silent window has rank (z + 1) / 2 (Hanley and McNeil 1982). AUPRC is the average precision,
     equal activations taken as one step.
     """
+    activity = WindowActivity.of(activity)
     windows = activity.shape[0]
     positives = np.asarray((held != 0).sum(axis=0)).ravel().astype(np.float64)
     rank_sum, precision_sum = np.zeros(len(row)), np.zeros(len(row))
@@ -68,15 +74,11 @@ def predict(
     rows, of = np.unique(row, return_inverse=True)
     order = np.argsort(of, kind="stable")
     firsts = np.searchsorted(of[order], np.arange(len(rows) + 1))
-    columns = sparse.csc_array(activity, dtype=np.float32)
-    if not columns.data.all():  # else they may be those of `activity`
-        columns = columns.copy()
-        columns.eliminate_zeros()
     holds = np.zeros((held.shape[1], windows), dtype=bool)
     holds[held.indices, np.repeat(np.arange(windows), np.diff(held.indptr))] = held.data != 0
     for begin in range(0, len(rows), _ROWS_PER_BLOCK):
         block = rows[begin : begin + _ROWS_PER_BLOCK]
-        ranked = _Ranked.of(columns[:, block], windows)
+        ranked = _Ranked.of(activity.columns(block), windows)
         chosen = order[firsts[begin] : firsts[begin + len(block)]]
         local = of[chosen] - begin
         ties[chosen] = ranked.ties[local]
@@ -89,7 +91,7 @@ def predict(
             precision_sum[chosen[part]] = np.bincount(pair, precision, minlength=size)
     n1 = positives[motif]
     n0 = windows - n1
-    silent = windows - np.diff(columns.indptr)[row]
+    silent = windows - activity.counts[row]
     with np.errstate(divide="ignore", invalid="ignore"):
         u = rank_sum + (n1 - found) * (silent + 1) / 2 - n1 * (n1 + 1) / 2
         auroc = u / (n1 * n0)

@@ -3,12 +3,12 @@
     activations.parquet --in_region--> active bases --summarize--> one line a feature row
                         --of_rows----> active bases --correlations--> matrix
 
-The file is sorted by feature: a few rows are read at once, but "all that is active in a region"
-has to go through the whole of it, so that `in_region` has a limit.
+A file is sorted by feature: a few rows are read at once, but "all that is active in a region"
+has to go through the whole of it, so that `in_region` has a limit. The parts of a large result
+(`annotations.activation_parts`) have no such limit: only those of the region are read.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
+from annotations.activation_parts import ActivationParts, ActivationSource, opened
 from annotations.activations import count_active_bases, read_rows, stretch_groups
 from annotations.active_bases import (
     Activations,
@@ -28,6 +29,7 @@ from annotations.active_bases import (
 )
 from annotations.errors import CoordinateError, LimitError
 from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
+from annotations.tables import column
 from annotations.types import Span
 
 MAX_SCANNED: Final = 100_000_000
@@ -52,17 +54,19 @@ null where it is silent; `share`: active bases over the bases of the region that
 null where none was."""
 
 
-def in_region(path: Path, region: Span, *, max_scanned: int = MAX_SCANNED) -> SortedActivations:
+def in_region(
+    path: ActivationSource, region: Span, *, max_scanned: int = MAX_SCANNED
+) -> SortedActivations:
     """All active bases of a region.
 
     Parameters
     ----------
-    path : Path
-        A file of `annotations.activations.merge_stretches`.
+    path : ActivationSource
+        A file of `annotations.activations.merge_stretches`, or parts.
     region : Span
         Where; not empty.
     max_scanned : int
-        Most active bases that the file may hold.
+        Most active bases that a file may hold.
 
     Returns
     -------
@@ -76,6 +80,10 @@ def in_region(path: Path, region: Span, *, max_scanned: int = MAX_SCANNED) -> So
     StorageError
         If the file is missing, cut or not one of activations.
     """
+    source = opened(path)
+    if isinstance(source, ActivationParts):
+        check_held(source.active_bases_inside(region))
+        return _cut(_overlapping(source.near(region), region), region)
     held = count_active_bases(path)
     if held > max_scanned:
         raise LimitError(
@@ -85,12 +93,28 @@ def in_region(path: Path, region: Span, *, max_scanned: int = MAX_SCANNED) -> So
     return _cut(_overlapping(stretch_groups(path), region), region)
 
 
-def of_rows(path: Path, rows: Sequence[int], region: Span | None = None) -> SortedActivations:
+def scanned_for(path: ActivationSource, region: Span) -> int:
+    """Active bases that `in_region` goes through: all of a file, of parts those of the tiles there.
+
+    Raises
+    ------
+    StorageError
+        As `in_region`.
+    """
+    source = opened(path)
+    if isinstance(source, ActivationParts):
+        return source.active_bases_near(region)
+    return count_active_bases(source)
+
+
+def of_rows(
+    path: ActivationSource, rows: Sequence[int], region: Span | None = None
+) -> SortedActivations:
     """The active bases of some feature rows.
 
     Parameters
     ----------
-    path : Path
+    path : ActivationSource
         As in `in_region`.
     rows : sequence of int
         Feature rows, ``2 * feature + (strand < 0)``.
@@ -110,11 +134,24 @@ def of_rows(path: Path, rows: Sequence[int], region: Span | None = None) -> Sort
         As `in_region`.
     """
     own = [[row for row in rows if row // 2 == each] for each in sorted({r // 2 for r in rows})]
+    source = opened(path)
+    if isinstance(source, ActivationParts) and region is not None:
+        return _cut(_overlapping(_rows_near(source, own, region), region), region)
     contig = None if region is None else region.contig
     tables = (read_rows(path, each, contig) for each in own)
     if region is not None:
         return _cut(_overlapping(tables, region), region)
     return sort(from_stretches(_joined(_bounded(tables))))
+
+
+def _rows_near(
+    parts: ActivationParts, rows: Sequence[Sequence[int]], region: Span
+) -> Iterator[pa.Table]:
+    """Stretches near a region of the rows of some features."""
+    for own in rows:
+        for table in parts.near(region, range(own[0] // 2, own[0] // 2 + 1)):
+            found = row_index(column(table, "feature"), column(table, "strand"))
+            yield table.filter(pa.array(np.isin(found, own)))
 
 
 def within(active: SortedActivations, region: Span) -> SortedActivations:

@@ -22,7 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from annotations.active_bases import row_index
-from annotations.motif_windows import WIDTH, running_count
+from annotations.contig_codes import ContigCodes
+from annotations.motif_windows import WIDTH
 from annotations.tables import column
 
 Ints = NDArray[np.int64]
@@ -34,6 +35,8 @@ WORD: Final = 8
 HALF_WORDS: Final = 22
 """Words that copies share at least on one side of the peak, as 29 equal bases do: more than any one
 motif has."""
+
+_FIRST_BASE = 4 ** (WORD - 1)  # what the first base of a word counts, as a digit
 
 
 def copies(row: Ints, peak: Ints, codes: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
@@ -58,7 +61,7 @@ def copies(row: Ints, peak: Ints, codes: NDArray[np.uint8], width: int) -> NDArr
     left = np.flatnonzero(~copy)
     start = peak[left] - width // 2
     bounds = np.searchsorted(row[left], np.unique(row[left]), side="right")
-    copy[left] = _marker()(bounds, start, words(codes), width - WORD + 1)
+    copy[left] = _marker()(bounds, start, codes, width - WORD + 1)
     return copy
 
 
@@ -82,44 +85,14 @@ def without_copies(
         In the order they had. A peak whose window leaves its contig or touches N is compared with
         none, and kept.
     """
-    half = width // 2
-    gap = np.full(half, 4, np.uint8)
-    codes = np.concatenate([gap, *(part for known in sequences for part in (known, gap))])
-    offsets = half + np.cumsum([0, *(len(known) + half for known in sequences)], dtype=np.int64)
+    codes = ContigCodes.of(sequences)
     row = row_index(column(peaks, "feature"), column(peaks, "strand"))
-    place = offsets[column(peaks, "contig").astype(np.int64)] + column(peaks, "position")
-    unknown = running_count(codes > 3)
-    known = unknown[place + half + 1] == unknown[place - half]
+    place = codes.places(column(peaks, "contig"), column(peaks, "position"))
     order = np.lexsort((place, -column(peaks, "value"), row))
-    order = order[known[order]]
+    order = order[codes.known(place - width // 2, width)[order]]
     kept = np.ones(peaks.num_rows, bool)
-    kept[order] = ~copies(row[order], place[order], codes, width)
+    kept[order] = ~copies(row[order], place[order], codes.joined, width)
     return peaks.filter(pa.array(kept))
-
-
-def words(codes: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """The word that starts at each base, the same for both strands, as a number of 16 bits.
-
-    Parameters
-    ----------
-    codes : ndarray of uint8, shape (n,)
-
-    Returns
-    -------
-    words : ndarray of uint16, shape (max(0, n - WORD + 1),)
-        The smaller of the word and its reverse complement, scattered over 16 bits: two windows
-        share about 0.1 words more than they have in common. Words that touch a code above 3 mean
-        nothing.
-    """
-    size = max(0, len(codes) - WORD + 1)
-    forward, reverse = np.zeros(size, np.uint32), np.zeros(size, np.uint32)
-    for step in range(WORD):
-        base = (codes[step : step + size] & 3).astype(np.uint32)
-        forward = forward * np.uint32(4) + base
-        reverse += (np.uint32(3) - base) << np.uint32(2 * step)
-    # Fibonacci hashing: the high bits of a multiple of 2**32 / golden ratio.
-    scattered = np.minimum(forward, reverse) * np.uint32(0x9E3779B1)
-    return (scattered >> np.uint32(16)).astype(np.uint16)
 
 
 def _same_centre(row: Ints, peak: Ints, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -143,9 +116,12 @@ def _marker() -> Callable[..., NDArray[np.bool_]]:
 
 
 def _near_copies(
-    bounds: Ints, start: Ints, words: NDArray[np.uint16], size: int
+    bounds: Ints, start: Ints, codes: NDArray[np.uint8], size: int
 ) -> NDArray[np.bool_]:
     """Mark loci that share half of all words, or of one side's, with a better one; numba compiles.
+
+    A word is the smaller of its bases and their reverse complement, scattered over 16 bits: two
+    windows share about 0.1 words more than they have in common.
 
     Each word of a row keeps a chain of the loci that have it, so that a new locus meets only loci
     with which it shares a word. Row r has the loci from ``bounds[r - 1]`` to ``bounds[r]``.
@@ -171,8 +147,17 @@ def _near_copies(
         after = np.zeros(n, dtype=np.int64)
         for i in range(n):
             count = 0
+            forward, reverse = np.int64(0), np.int64(0)
+            for base in range(WORD - 1):
+                code = np.int64(codes[start[begin + i] + base])
+                forward = 4 * forward + code
+                reverse = reverse // 4 + (3 - code) * _FIRST_BASE
             for step in range(size):
-                word = np.int64(words[start[begin + i] + step])
+                code = np.int64(codes[start[begin + i] + step + WORD - 1])
+                forward = (4 * forward + code) % (4 * _FIRST_BASE)
+                reverse = reverse // 4 + (3 - code) * _FIRST_BASE
+                # Fibonacci hashing: the high bits of a multiple of 2**32 / golden ratio.
+                word = (min(forward, reverse) * 0x9E3779B1 % 2**32) // 2**16
                 if seen[word] == begin + i:
                     continue
                 seen[word] = begin + i

@@ -1,12 +1,12 @@
 """The active bases of one feature row after the other, from a file of activations."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from annotations.activation_parts import ActivationSource
 from annotations.activations import stretch_groups
 from annotations.active_bases import row_index
 from annotations.errors import StorageError
@@ -25,12 +25,14 @@ class RowEntries(NamedTuple):
     """Bits of the float16 values; these sort as the values do; shape (n,)."""
 
 
-def row_entries(activations: Path, lengths: Sequence[int], n_features: int) -> Iterator[RowEntries]:
+def row_entries(
+    activations: ActivationSource, lengths: Sequence[int], n_features: int
+) -> Iterator[RowEntries]:
     """The active bases of each feature row that has any, in order.
 
     Parameters
     ----------
-    activations : Path
+    activations : ActivationSource
         A file of `annotations.activations.merge_stretches`; one row group is in memory, and one
         feature row.
     lengths : sequence of int

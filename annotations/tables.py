@@ -162,13 +162,10 @@ def write_tsv(table: pa.Table, target: Path | TextIO) -> None:
         if pa.types.is_nested(field.type):
             raise FormatError(f"column {field.name} is {field.type}; a text table has no lists")
     target.write("\t".join(table.column_names) + "\n")
-    write_lines(
-        pa.table(
-            [text_of(table.column(i), name=name) for i, name in enumerate(table.column_names)],
-            names=table.column_names,
-        ),
-        target,
-    )
+    for start in range(0, table.num_rows, TEXT_ROWS):
+        part = table.slice(start, TEXT_ROWS)
+        texts = [text_of(part.column(i), name=name) for i, name in enumerate(table.column_names)]
+        write_lines(pa.table(texts, names=table.column_names), target)
 
 
 def write_lines(fields: pa.Table, stream: TextIO) -> None:

@@ -10,7 +10,7 @@ is an explicit 0, so that "no signal" and "not looked at" are not the same.
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -27,6 +27,7 @@ from annotations.errors import CoordinateError, FormatError, OptionError, Storag
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
 from annotations.tables import (
+    TEXT_ROWS,
     check_columns,
     column,
     replacing,
@@ -300,7 +301,8 @@ def peaks_bed(peaks: pa.Table, names: Sequence[str]) -> str:
         As `write_peaks_bed`.
     """
     stream = StringIO()
-    write_lines(bed_fields(peaks, names), stream)
+    for fields in bed_fields(peaks, names):
+        write_lines(fields, stream)
     return stream.getvalue()
 
 
@@ -329,13 +331,13 @@ def write_peaks_bed(peaks: pa.Table, names: Sequence[str], path: Path) -> None:
     FormatError
         If a name is empty, doubled or holds white space, or the table lacks a column.
     """
-    fields = bed_fields(peaks, names)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        write_lines(fields, stream)
+        for fields in bed_fields(peaks, names):
+            write_lines(fields, stream)
 
 
-def bed_fields(peaks: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The fields of the BED lines of `write_peaks_bed`, in order, as strings.
+def bed_fields(peaks: pa.Table, names: Sequence[str]) -> Iterator[pa.Table]:
+    """The fields of the BED lines of `write_peaks_bed`, in order, as strings; some at a time.
 
     Parameters
     ----------
@@ -344,8 +346,8 @@ def bed_fields(peaks: pa.Table, names: Sequence[str]) -> pa.Table:
     names : sequence of str
         Names of the contigs of the submission, in order.
 
-    Returns
-    -------
+    Yields
+    ------
     fields : Table of strings
         ``chrom``, ``start``, ``end``, ``name``, ``score``, ``strand``, then the labels.
     """
@@ -360,20 +362,21 @@ def bed_fields(peaks: pa.Table, names: Sequence[str]) -> pa.Table:
     rank = np.empty(len(names), dtype=np.int64)
     rank[by_name] = np.arange(len(names))
     order = np.lexsort((-column(peaks, "strand"), feature, position, rank[column(peaks, "contig")]))
-    peaks = with_contig_names(peaks, names).append_column("score", peak_scores(peaks))
-    peaks = peaks.take(pa.array(order))
-    fields = {
-        "chrom": peaks.column("contig"),
-        "start": text_of(peaks.column("position")),
-        "end": text_of(pc.add(peaks.column("position"), 1)),
-        "name": pc.binary_join_element_wise("f", text_of(peaks.column("feature")), ""),
-        "score": text_of(peaks.column("score")),
-        "strand": text_of(peaks.column("strand"), name="strand"),
-    }
-    for name in LABEL_COLUMNS:
-        if name in peaks.column_names:
-            fields[name] = _labels(peaks.column(name))
-    return pa.table(fields)
+    peaks = peaks.append_column("score", peak_scores(peaks))
+    for first in range(0, len(order), TEXT_ROWS):
+        part = with_contig_names(peaks.take(pa.array(order[first : first + TEXT_ROWS])), names)
+        fields = {
+            "chrom": part.column("contig"),
+            "start": text_of(part.column("position")),
+            "end": text_of(pc.add(part.column("position"), 1)),
+            "name": pc.binary_join_element_wise("f", text_of(part.column("feature")), ""),
+            "score": text_of(part.column("score")),
+            "strand": text_of(part.column("strand"), name="strand"),
+        }
+        for name in LABEL_COLUMNS:
+            if name in part.column_names:
+                fields[name] = _labels(part.column(name))
+        yield pa.table(fields)
 
 
 def peak_scores(peaks: pa.Table) -> pa.Array:

@@ -6,9 +6,9 @@ Coordinates are 0-based and half-open on the forward strand. Each base is owned 
 exactly one cell of the grid. The grid starts at base 0 of a contig whatever the
 shards are, so a base is always seen in the same window with the same context.
 
-The models are causal: they see only what precedes a base in the sense of reading.
-So a cell is read with bases before it on the forward pass, and with bases after it
-on the reverse-complement pass.
+Where a tap sees only what precedes a base in the sense of reading, a cell is read with
+bases before it on the forward pass, and with bases after it on the reverse-complement
+pass. A tap that sees both sides of a base is read with bases `ahead` as well.
 """
 
 from collections.abc import Sequence
@@ -55,9 +55,9 @@ def grid(length: int, stride: int) -> NDArray[np.int64]:
 
 
 def read_spans(
-    owned: NDArray[np.int64], length: int, context: int, strand: Strand
+    owned: NDArray[np.int64], length: int, context: int, strand: Strand, *, ahead: int = 0
 ) -> NDArray[np.int64]:
-    """What is read for each cell: its own bases and the context that precedes them.
+    """What is read for each cell: its own bases and those about them that count for them.
 
     Parameters
     ----------
@@ -70,6 +70,8 @@ def read_spans(
     strand : {"+", "-"}
         The pass. On ``"-"`` the read is to be reverse-complemented, so its context lies
         at higher coordinates.
+    ahead : int
+        Bases read behind the cell in the sense of the strand, fewer at the contig's end.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def read_spans(
     Raises
     ------
     CoordinateError
-        If `context` is negative, or a cell is empty or outside the contig.
+        If `context` or `ahead` is negative, or a cell is empty or outside the contig.
 
     Examples
     --------
@@ -87,9 +89,11 @@ def read_spans(
     [[0, 4], [1, 8], [5, 10]]
     >>> read_spans(grid(10, 4), 10, 3, "-").tolist()
     [[0, 7], [4, 10], [8, 10]]
+    >>> read_spans(grid(10, 4), 10, 3, "+", ahead=1).tolist()
+    [[0, 5], [1, 9], [5, 10]]
     """
-    if context < 0:
-        raise CoordinateError(f"context must be 0 or more bases, got {context}")
+    if min(context, ahead) < 0:
+        raise CoordinateError(f"context must be 0 or more bases, got {min(context, ahead)}")
     if strand not in get_args(Strand):
         raise CoordinateError(f"strand must be + or -, got {strand!r}")
     starts, ends = owned[:, 0], owned[:, 1]
@@ -97,9 +101,8 @@ def read_spans(
         raise CoordinateError(
             f"every cell must lie inside its contig of {length} bases and not be empty"
         )
-    if strand == "+":
-        return np.stack([np.maximum(starts - context, 0), ends], axis=1)
-    return np.stack([starts, np.minimum(ends + context, length)], axis=1)
+    left, right = (context, ahead) if strand == "+" else (ahead, context)
+    return np.stack([np.maximum(starts - left, 0), np.minimum(ends + right, length)], axis=1)
 
 
 def plan_shards(lengths: Sequence[int], *, stride: int, target: int) -> list[tuple[Span, ...]]:

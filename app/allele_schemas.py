@@ -16,8 +16,10 @@ class AllelePairPath(RunPath):
 class AllelesQuery(TableQuery):
     """Which page of the pairs, in which order and format."""
 
-    sort: Literal["file", "change"] = Field(
-        "file", description="`file`: as in the VCF file. `change`: the largest change first."
+    sort: Literal["file", "change", "ratio"] = Field(
+        "file",
+        description="`file`: as in the VCF file. `change`: the largest change first. `ratio`: the "
+        "largest absolute log2_ratio first; needs a run with the option expectation.",
     )
     strand: StrandSymbol | None = Field(
         None, description="Only pairs whose most changed feature row is of this strand."
@@ -71,6 +73,10 @@ class AlleleChange(AllelePairView):
     reference_max: float | None
     alternative_max: float | None
     contig_position: int | None = Field(description="Base of the largest change in the contig.")
+    log2_ratio: float | None = Field(
+        description="log2 p(alternative) / p(reference) of the model; null unless one base stands "
+        "for one other and the run has the option expectation."
+    )
     label: str | None
     match_motif_name: str | None
     label_motif_name: str | None
@@ -90,6 +96,7 @@ class AlleleList(BaseModel):
         description="Whether only bases at and behind a change, in the sense of the pass, count."
     )
     skipped: dict[str, int] = Field(description="Alleles of the file that were passed over.")
+    expectation: bool = Field(description="Whether the run says what the model expects.")
     sha256: str
     note: str
 

@@ -24,7 +24,7 @@ from annotations.allele_tracks import AlleleTrack, write_allele_track
 from annotations.alleles import AllelePair, Alleles, alleles_record, read_alleles
 from annotations.errors import OptionError, StateError, UnknownNameError
 from annotations.types import STRAND_SIGNS
-from app import catalog
+from app import catalog, expectation
 from app.answers import Listing
 from app.catalog import Result
 from app.feature_rows import FeatureRow
@@ -33,8 +33,9 @@ from app.selection import Choice, feature_rows, page_of
 EFFECTS: Final = "allele_effects"
 """The table of effects among the results, without its ending."""
 
-SORTS: Final = ("file", "change")
-"""Orders of pairs: that of the VCF file, or the largest change first."""
+SORTS: Final = ("file", "change", "ratio")
+"""Orders of pairs: that of the VCF file, the largest change first, or the largest absolute
+log2 ratio of what the model expects."""
 
 LABELS: Final = ("label", "match_motif_name", "label_motif_name")
 """What is told of a feature beside its change: columns of the table of features."""
@@ -46,6 +47,11 @@ NOTE: Final = (
 )
 """What stands beside every table of changes."""
 
+RATIO_NOTE: Final = (
+    "log2_ratio is log2 p(alternative) / p(reference) at the base that is replaced, {sides}: below "
+    "0 where the model expects the reference more; null for what is no substitution of one base."
+)
+"""What is said besides where the run has an expectation."""
 
 SHIFTED: Final = (
     "Behind an insertion or deletion the windows in which the model reads begin at other bases of "
@@ -117,23 +123,36 @@ def pairs_listing(result: Result, choice: Choice) -> Listing:
     OptionError
         If the order or the page is not one of ours.
     StateError
-        If the run compares none.
+        If the run compares none, or is asked for ratios and has none.
     """
     if choice.sort not in SORTS:
         raise OptionError(f"sort must be one of {', '.join(SORTS)}, got {choice.sort[:40]!r}")
     alleles = alleles_of(result)
     best = summaries(result.table(EFFECTS, columns=list(SUMMED)), alleles.pairs)
+    found = expectation.ratios(result)
+    if found is None and choice.sort == "ratio":
+        raise StateError(expectation.NO_EXPECTATION)
+    ratios = found or {}
     rows = [
-        {**_pair_row(number, pair, result), **own, **_in_contig(pair, own["position"])}
+        {
+            **_pair_row(number, pair, result),
+            **own,
+            **_in_contig(pair, own["position"]),
+            "log2_ratio": ratios.get(number),
+        }
         for number, (pair, own) in enumerate(zip(alleles.pairs, best, strict=True))
     ]
     table = pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
-    if choice.sort == "change":
-        size = pc.fill_null(pc.abs(table["change"]), -1.0).to_numpy()
+    if choice.sort != "file":
+        by = table["change" if choice.sort == "change" else "log2_ratio"]
+        size = pc.fill_null(pc.abs(by), -1.0).to_numpy()
         table = table.take(pa.array(np.argsort(-size, kind="stable")))
     page = page_of(table, choice)
     table = _labelled(result, page.table)
-    head = {**alleles_record(alleles), "note": note_of(alleles)}
+    note = note_of(alleles)
+    if found is not None:
+        note = f"{note} {RATIO_NOTE.format(sides=expectation.said_sides(result))}"
+    head = {**alleles_record(alleles), "expectation": found is not None, "note": note}
     return Listing("alleles", page._replace(table=table), head)
 
 
@@ -262,7 +281,7 @@ def track_file(result: Result, path: Path, *, row: FeatureRow, track: AlleleTrac
         raise OptionError("this run read the forward strand only; ask for strand + or either")
     write_allele_track(
         path,
-        read_feature(result.files["activations.parquet"], row.feature),
+        read_feature(result.activations, row.feature),
         alleles,
         result.names,
         result.lengths,
@@ -314,6 +333,7 @@ PAIRS_SCHEMA: Final = pa.schema(
         ("reference_max", pa.float32()),
         ("alternative_max", pa.float32()),
         ("contig_position", pa.int64()),
+        ("log2_ratio", pa.float32()),
     ]
 )
 """Columns of the list of pairs. `start` and `end` are the changed bases of the reference in

@@ -24,7 +24,7 @@ from annotations.types import Span
 from app.broker import queue_name
 from app.claims import spans_of
 from app.config import Settings
-from app.database import now
+from app.database import is_over, is_recent, now
 from app.models import ACTIVE_STATES, Analysis, AnalysisKind, Computation, Run, State
 from app.shards import changed
 from app.storage import Manifest, manifest_from_json
@@ -98,7 +98,11 @@ def claim_analysis(
     taken = changed(
         session,
         update(Analysis)
-        .where(Analysis.id == analysis_id, Analysis.attempts < settings.max_attempts, _is_free())
+        .where(
+            Analysis.id == analysis_id,
+            Analysis.attempts < settings.max_attempts,
+            _is_free(settings),
+        )
         .values(
             state="INITIALIZING",
             attempts=Analysis.attempts + 1,
@@ -285,7 +289,7 @@ def due_analyses(
         In the order to send: of each queue the oldest first, so many that `MESSAGES` for each of
         its workers are in flight.
     """
-    recent = Analysis.published_at > now() - settings.republish_seconds
+    recent = is_recent(Analysis.published_at, settings.republish_seconds)
     waiting = (
         select(Computation.queue, func.count())
         .select_from(Analysis)
@@ -309,7 +313,7 @@ def due_analyses(
             .join(Computation, Computation.id == Run.computation_id)
             .where(
                 Computation.queue == queue,
-                _is_free(),
+                _is_free(settings),
                 unsent,
                 Analysis.attempts < settings.max_attempts,
             )
@@ -329,7 +333,7 @@ def due_analyses(
 def fail_exhausted_analyses(session: Session, settings: Settings) -> list[str]:
     """Fail the analyses whose last attempt ended without a word; returns their ids."""
     spent = session.scalars(
-        select(Analysis.id).where(_is_free(), Analysis.attempts >= settings.max_attempts)
+        select(Analysis.id).where(_is_free(settings), Analysis.attempts >= settings.max_attempts)
     ).all()
     return [analysis_id for analysis_id in spent if _give_up(session, analysis_id, settings)]
 
@@ -345,7 +349,7 @@ def _give_up(session: Session, analysis_id: str, settings: Settings) -> bool:
         update(Analysis)
         .where(
             Analysis.id == analysis_id,
-            _is_free(),
+            _is_free(settings),
             Analysis.attempts >= settings.max_attempts,
         )
         .values(
@@ -361,12 +365,10 @@ def _give_up(session: Session, analysis_id: str, settings: Settings) -> bool:
     )
 
 
-def _is_free() -> ColumnElement[bool]:
+def _is_free(settings: Settings) -> ColumnElement[bool]:
     """No worker holds the analysis: it waits, or the lease on it has ended."""
-    return or_(
-        Analysis.state == "QUEUED",
-        and_(Analysis.state.in_(WORKING), Analysis.lease_until < now()),
-    )
+    ended = is_over(Analysis.lease_until, settings.lease_seconds)
+    return or_(Analysis.state == "QUEUED", and_(Analysis.state.in_(WORKING), ended))
 
 
 def _is_held(claimed: ClaimedAnalysis) -> ColumnElement[bool]:

@@ -17,6 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from annotations.activation_parts import (
+    INDEX_FILE,
+    ONE_FILE,
+    ActivationSource,
+    folder_activations,
+    open_parts,
+)
 from annotations.activations import read_feature
 from annotations.errors import OptionError, UnknownNameError
 from annotations.options import RunOptions
@@ -28,6 +35,7 @@ from annotations.tracks import SignalStrand, write_bigwig, write_peaks_bed
 from annotations.types import STRAND_SIGNS, Span, Strand
 from app.atlases import IndexedTable
 from app.selection import Choice, Page, choose_matches, json_rows, page_of
+from app.storage import StoredPaths
 
 SORTS: dict[str, tuple[str, str]] = {
     "feature": ("feature", "ascending"),
@@ -95,11 +103,35 @@ class Result:
     spans: tuple[Span, ...] | None = None
     """What was computed, where that is not all of the contigs; sorted, none touching another."""
 
+    @property
+    def activations(self) -> ActivationSource:
+        """The activations, to be asked by `annotations.activations`."""
+        return stored_activations(self.files)
+
     def table(
         self, name: str, *, filters: pc.Expression | None = None, columns: list[str] | None = None
     ) -> pa.Table:
         """Rows of one of the result tables, such as ``peaks``."""
         return pq.read_table(self.files[f"{name}.parquet"], filters=filters, columns=columns)
+
+
+def stored_activations(files: Mapping[str, Path]) -> ActivationSource:
+    """The activations among result files; of parts in a store, ranges of bytes are read there."""
+    if INDEX_FILE not in files:
+        return files[ONE_FILE]
+    if not isinstance(files, StoredPaths):
+        return files[INDEX_FILE]
+    home = Path(INDEX_FILE).parent
+    return open_parts(
+        files[INDEX_FILE],
+        lambda name, ranges: files.read_ranges((home / name).as_posix(), ranges),
+    )
+
+
+def folder_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Files of a result folder by name, where the activations are in one file or in parts."""
+    activations = folder_activations(folder).relative_to(folder).as_posix()
+    return {name: folder / name for name in (activations if n == ONE_FILE else n for n in names)}
 
 
 def renamed(result: Result, names: Sequence[str]) -> Result:
@@ -354,7 +386,7 @@ def signal_file(result: Result, path: Path, *, feature: int, strand: SignalStran
     if strand == "-" and result.options.strands == "forward":
         raise OptionError("this run read the forward strand only; ask for strand + or either")
     sign = None if strand == "either" else STRAND_SIGNS[strand]
-    stretches = read_feature(result.files["activations.parquet"], feature, sign)
+    stretches = read_feature(result.activations, feature, sign)
     write_bigwig(path, stretches, result.names, result.lengths, strand=strand, spans=result.spans)
 
 

@@ -212,8 +212,8 @@ class Client:
         held_out : str or list of str, optional
             Contigs that discovery does not see.
         **options
-            `dictionary`, `taxon`, `strands`, `title`, `filename`, `release`, `genome`, `region`,
-            `gene`, `flank` and whatever else the server takes: a Path is sent as a file, a list
+            `dictionary`, `taxon`, `strands`, `expectation`, `title`, `filename`, `release`,
+            `genome`, `region`, `gene`, `flank` and whatever else the server takes: a Path is sent as a file, a list
             with commas, anything else as text.
 
         Returns

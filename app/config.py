@@ -147,7 +147,12 @@ class Settings:
     (about 0.7 GB for 200,000)."""
 
     urgent_bases: int = 1_000_000
-    """Bases up to which a run goes before longer ones."""
+    """Bases up to which a run goes before longer ones; of regions of a genome, those that are read
+    for them."""
+
+    long_share: float = 0.2
+    """Share of the workers' time that longer runs get at least while small ones keep coming; 0
+    lets small ones go first as long as there are any."""
 
     share_computations: bool = False
     """Whether equal submissions of different owners share one computation."""
@@ -203,6 +208,7 @@ class Settings:
             ("max_attempts", 1, 100),
             ("shard_bases", 1_000, None),
             ("urgent_bases", 0, None),
+            ("long_share", 0, 0.9),
             ("min_free_bytes", 0, None),
             ("cache_bytes", 0, None),
             ("copies_bytes", 0, None),

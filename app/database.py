@@ -15,7 +15,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Float, create_engine, event, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    SQLColumnExpression,
+    and_,
+    create_engine,
+    event,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -85,6 +97,37 @@ def _sqlite_now(element: now, compiler: Any, **options: Any) -> str:
 def _postgresql_now(element: now, compiler: Any, **options: Any) -> str:
     """Time of the statement, not of the transaction's begin."""
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+def is_over(end: SQLColumnExpression[Any], within: float) -> ColumnElement[bool]:
+    """Whether a time that was set `within` seconds ahead has come, by the database's clock.
+
+    It has also come when it lies much further ahead: then the clock was set back, and what waits
+    for that time would wait for as long as the clock was set back by.
+
+    Parameters
+    ----------
+    end : column
+        Seconds since 1970 UTC.
+    within : float
+        How far ahead it is set at most.
+    """
+    return or_(end < now(), end > now() + 2 * within)
+
+
+def is_recent(when: SQLColumnExpression[Any], seconds: float) -> ColumnElement[bool]:
+    """Whether a time is less than so many seconds ago, by the database's clock.
+
+    One that lies as far ahead is not: the clock was set back after it was noted.
+
+    Parameters
+    ----------
+    when : column
+        Seconds since 1970 UTC.
+    seconds : float
+        How long ago at most.
+    """
+    return and_(when > now() - seconds, when < now() + seconds)
 
 
 def make_engine(settings: Settings) -> Engine:

@@ -6,7 +6,7 @@ message; `app.shards` says what becomes of it then.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.analysis_leases import release_analyses
 from app.broker import queue_name
 from app.config import Settings
-from app.database import database_time, now
+from app.database import database_time, is_over, is_recent, now
 from app.models import ACTIVE_STATES, Computation, Shard, SoleJob, Worker
 from app.shards import (
     can_start,
@@ -28,6 +28,13 @@ from app.shards import (
 
 MESSAGES_PER_WORKER = 2
 """Messages kept in flight for each live worker: one at work, one waiting."""
+
+
+LONGEST_JOB: Final = 60.0
+"""Seconds for which a job may be kept without asking again."""
+
+MEASURED: Final = 5
+"""Shards of long runs whose time says how often one is to start."""
 
 
 class Due(NamedTuple):
@@ -86,7 +93,8 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
     Free shards of all computations take turns, and a merge comes as soon as it can run. Small
     computations have a queue of their own, which workers read first. A message that no worker
     acted on is sent again, but only while a worker is alive, so that a long wait for one does
-    not pile up messages.
+    not pile up messages; one shard of a long computation is sent with those of small ones then,
+    where long ones get less than `Settings.long_share` of the workers' time.
 
     Parameters
     ----------
@@ -102,17 +110,17 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
     due : list of Due
         In the order to send.
     """
-    recent = Shard.published_at > now() - settings.republish_seconds
-    small = Computation.bases <= settings.urgent_bases
+    recent = is_recent(Shard.published_at, settings.republish_seconds)
+    small = Computation.read_bases <= settings.urgent_bases
     active = Computation.state.in_(ACTIVE_STATES)
     alive = live_queues(session, settings)
     in_flight: Counter[tuple[str, bool]] = Counter()
     for queue, bases, count in session.execute(
-        select(Computation.queue, Computation.bases, func.count())
+        select(Computation.queue, Computation.read_bases, func.count())
         .select_from(Shard)
         .join(Computation)
         .where(Shard.state == "QUEUED", recent)
-        .group_by(Computation.queue, Computation.bases)
+        .group_by(Computation.queue, Computation.read_bases)
     ):
         in_flight[queue, bases <= settings.urgent_bases] += count
     found: list[Due] = []
@@ -120,15 +128,16 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
         unsent: ColumnElement[bool] = Shard.published_at.is_(None)
         if alive[queue]:
             unsent = or_(unsent, ~recent)
+        starved = is_starved(session, settings, queue, workers=alive[queue])
         for urgent in (True, False):
             most = MESSAGES_PER_WORKER * max(1, alive[queue]) - in_flight[queue, urgent]
-            rows = session.scalars(
-                select(Shard.id)
+            rows = session.execute(
+                select(Shard.id, Shard.published_at)
                 .join(Computation)
                 .where(
                     Computation.queue == queue,
                     small if urgent else ~small,
-                    is_free(),
+                    is_free(settings),
                     unsent,
                     Shard.attempts < settings.max_attempts,
                     active,
@@ -139,13 +148,65 @@ def due(session: Session, settings: Settings, *, limit: int | None = None) -> li
                 # rows that another process is changing are not waited for: no deadlock
                 .with_for_update(of=Shard, skip_locked=True)
             ).all()
-            found += [Due(row, queue_name(queue, urgent=urgent)) for row in rows]
+            for shard_id, published_at in rows:
+                # a message that was sent and not acted on, though there are workers
+                goes_first = starved and not urgent and published_at is not None
+                starved = starved and not goes_first
+                found.append(Due(shard_id, queue_name(queue, urgent=urgent or goes_first)))
     session.execute(
         update(Shard)
         .where(Shard.id.in_([row.shard_id for row in found]))
         .values(published_at=now())
     )
     return found
+
+
+def is_starved(session: Session, settings: Settings, queue: str, *, workers: int) -> bool:
+    """Whether long runs of a model get less of its workers' time than they are to have.
+
+    They get their share if one of their shards starts each time that the workers, all together,
+    have worked for as long as the share asks: ``seconds of a shard / (share * workers)``.
+
+    Parameters
+    ----------
+    session : Session
+        Reading is enough.
+    settings : Settings
+        What is long, and `long_share`.
+    queue : str
+        Of the model.
+    workers : int
+        That read it; without one nothing is starved of them.
+    """
+    hands = settings.long_share * workers
+    if not hands:
+        return False
+    long_ones = (
+        select(Shard.started_at, Shard.finished_at, Shard.state, Shard.kind)
+        .join(Computation)
+        .where(
+            Computation.queue == queue,
+            Computation.read_bases > settings.urgent_bases,
+            Shard.started_at.is_not(None),
+        )
+    )
+    at_work = long_ones.where(Shard.state == "RUNNING", ~is_free(settings)).subquery()
+    if (session.scalar(select(func.count()).select_from(at_work)) or 0) >= hands:
+        return False
+    last = session.scalar(select(func.max(long_ones.subquery().c.started_at)))
+    if last is None:
+        return True
+    done = session.execute(
+        long_ones.where(Shard.kind == "encode", Shard.state == "COMPLETE")
+        .order_by(Shard.finished_at.desc())
+        .limit(MEASURED)
+    ).all()
+    took = [row.finished_at - row.started_at for row in done if row.finished_at is not None]
+    if not took:
+        return True
+    waited = database_time(session) - float(last)
+    # a start that lies ahead was noted before the clock was set back
+    return not 0 <= waited < sum(took) / len(took) / hands
 
 
 def fail_exhausted(session: Session, settings: Settings) -> list[int]:
@@ -167,7 +228,7 @@ def fail_exhausted(session: Session, settings: Settings) -> list[int]:
         select(Shard.id)
         .join(Computation)
         .where(
-            is_free(),
+            is_free(settings),
             Shard.attempts >= settings.max_attempts,
             Computation.state.in_(ACTIVE_STATES),
         )
@@ -190,7 +251,7 @@ def _give_up(session: Session, shard_id: int, settings: Settings) -> bool:
     failed = changed(
         session,
         update(Shard)
-        .where(Shard.id == shard_id, is_free(), Shard.attempts >= settings.max_attempts)
+        .where(Shard.id == shard_id, is_free(settings), Shard.attempts >= settings.max_attempts)
         .values(
             state="FAILED", error=message, lease_owner=None, lease_token=None, lease_until=None
         ),
@@ -255,7 +316,7 @@ def retire(session: Session, worker_id: str) -> None:
 
 def live_workers(session: Session, settings: Settings) -> list[Worker]:
     """The workers that have reported lately, by name."""
-    lately = Worker.seen_at > now() - settings.worker_seconds
+    lately = is_recent(Worker.seen_at, settings.worker_seconds)
     return list(session.scalars(select(Worker).where(lately).order_by(Worker.id)))
 
 
@@ -279,7 +340,7 @@ def take_job(session: Session, name: str, owner: str, seconds: float) -> bool:
     owner : str
         Who asks.
     seconds : float
-        How long it may be kept without asking again.
+        How long it may be kept without asking again; at most `LONGEST_JOB`.
 
     Returns
     -------
@@ -287,7 +348,7 @@ def take_job(session: Session, name: str, owner: str, seconds: float) -> bool:
         False if another owner has it.
     """
     values = {"owner": owner, "until": now() + seconds}
-    free = or_(SoleJob.owner == owner, SoleJob.until < now())
+    free = or_(SoleJob.owner == owner, is_over(SoleJob.until, LONGEST_JOB))
     if changed(session, update(SoleJob).where(SoleJob.name == name, free).values(values)):
         return True
     if session.get(SoleJob, name) is not None:

@@ -1,8 +1,9 @@
 """When a run will be done, as far as what was measured says.
 
 The rate is that of the run's own shards, or, before one is done, of late shards of the same
-model. Workers are taken to share themselves evenly among the runs of one kind, small runs
-before long ones, as `app.dispatch` has them do.
+model, in bases that are read: for small regions many more than are computed. Workers are taken to
+share themselves evenly among the runs of one kind, small runs before long ones, as `app.dispatch`
+has them do.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -57,7 +58,7 @@ def estimate(session: Session, computation: Computation, settings: Settings) -> 
         return Estimate(workers, None, None)
     left = _left(session, computation.queue)
     own, _ = left.pop(computation.id, (0, 0))
-    small = computation.bases <= settings.urgent_bases
+    small = computation.read_bases <= settings.urgent_bases
     before = 0
     for bases, whole in left.values():
         if (whole <= settings.urgent_bases) == small:
@@ -73,10 +74,13 @@ def estimate(session: Session, computation: Computation, settings: Settings) -> 
     return Estimate(workers, round(seconds, 1), basis)
 
 
+LEFT_TO_READ: Final = Shard.read_bases - Shard.bases_done * Shard.read_bases // Shard.bases
+"""Bases of an encode shard that are still to be read."""
+
 # made once: whoever waits for a run asks every second, and to put a statement together takes as
 # long as the database does for it
 _DONE: Final = (
-    select(Shard.bases, Shard.started_at, Shard.finished_at)
+    select(Shard.read_bases, Shard.started_at, Shard.finished_at)
     .where(
         Shard.kind == bindparam("kind"),
         Shard.state == "COMPLETE",
@@ -90,19 +94,19 @@ _DONE_OF_RUN: Final = _DONE.where(Shard.computation_id == bindparam("whose"))
 _DONE_OF_QUEUE: Final = _DONE.join(Computation).where(Computation.queue == bindparam("whose"))
 
 _LEFT: Final = (
-    select(Computation.id, func.sum(Shard.bases - Shard.bases_done), Computation.bases)
+    select(Computation.id, func.sum(LEFT_TO_READ), Computation.read_bases)
     .join(Shard, Shard.computation_id == Computation.id)
     .where(
         Computation.queue == bindparam("queue"),
         Computation.state.in_(sorted(ACTIVE_STATES)),
         Shard.kind == "encode",
     )
-    .group_by(Computation.id, Computation.bases)
+    .group_by(Computation.id, Computation.read_bases)
 )
 
 
 def _rate(session: Session, kind: str, computation: Computation, *, own: bool) -> float | None:
-    """Bases a second of one worker, over the last shards that were done."""
+    """Bases read a second by one worker, over the last shards that were done."""
     query, whose = (_DONE_OF_RUN, computation.id) if own else (_DONE_OF_QUEUE, computation.queue)
     rows = session.execute(query, {"kind": kind, "whose": whose}).all()
     seconds = sum(end - start for _, start, end in rows if start is not None and end is not None)
@@ -110,7 +114,8 @@ def _rate(session: Session, kind: str, computation: Computation, *, own: bool) -
 
 
 def _left(session: Session, queue: str) -> dict[str, tuple[int, int]]:
-    """Bases not done and bases in all, of the computations of a queue that have not ended."""
+    """Bases not read yet and bases to read in all, of each computation of a queue that has not
+    ended."""
     rows = session.execute(_LEFT, {"queue": queue}).all()
     return {str(name): (int(left or 0), int(bases)) for name, left, bases in rows}
 

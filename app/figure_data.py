@@ -318,7 +318,7 @@ def _evidence(row: Mapping[str, Any]) -> str:
 
 
 def _runs(result: Result, span: Span, feature: int, sign: int | None) -> Runs:
-    table = read_feature(result.files["activations.parquet"], feature, sign, span.contig)
+    table = read_feature(result.activations, feature, sign, span.contig)
     ends = pc.add(table["start"], pc.list_value_length(table["values"]))
     near = pc.and_(pc.less(table["start"], span.end), pc.greater(ends, span.start))
     active = from_stretches(table.filter(near))

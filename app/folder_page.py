@@ -24,6 +24,7 @@ from annotations.tables import replacing
 from annotations.types import STRAND_SIGNS
 from app import catalog
 from app.catalog import Result
+from app.expectation import EXPECTATION_FILES
 from app.feature_rows import FeatureRow
 from app.web.vendored import IGV_STYLES, STATIC, classic_igv
 from app.web.words import FILTERS
@@ -64,6 +65,7 @@ _FILES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("concepts.tsv", "how well features tell exons, introns, splice sites"),
         ("contigs.tsv", "names, lengths and digests of the sequences"),
         ("allele_effects.tsv", "what each variant changes: features, before and after"),
+        ("substitutions.tsv", "log2 p(alternative) / p(reference) of each substitution"),
     ),
     "The same as Parquet": (
         ("features.parquet", ""),
@@ -72,7 +74,10 @@ _FILES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("concepts.parquet", ""),
         ("contigs.parquet", ""),
         ("allele_effects.parquet", ""),
+        ("substitutions.parquet", ""),
         ("activations.parquet", "every activation, as stretches of consecutive bases"),
+        ("activations/index.json", "the same in parts: activations/*.parquet"),
+        ("expectation.parquet", "log2 p(A, C, G, T) of each base"),
     ),
     "Tracks": (
         ("sequence.2bit", "the sequences"),
@@ -82,6 +87,7 @@ _FILES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("genes.bb", ""),
         ("genes.bed", "genes as BED12"),
         ("peaks.bb", ""),
+        *((name, "") for name in EXPECTATION_FILES),
     ),
     "For browsers of genomes": (
         ("session.xml", "IGV on your machine: File > Open Session"),
@@ -138,6 +144,7 @@ def write_page(
     views = row_views(result, rows, row_tracks(hub, rows))
     drawn = [[track["url"] for track in view["tracks"]] for view in views]
     others = drawn or [[track["url"] for track in config["tracks"]]]
+    others += [[track["url"]] for track in config["tracks"] if track["url"] in EXPECTATION_FILES]
     embedded = choose_embedded(folder, base_files(config), others)
     if embedded:
         write_data(folder, embedded, page / "data.js")
@@ -180,6 +187,9 @@ def browser_config(hub: Hub) -> dict[str, Any]:
         "wholeGenomeView": False,
     }
     for track in config["tracks"]:
+        if track["url"] in EXPECTATION_FILES:
+            track |= {"height": 70, "order": 5}
+            continue
         genes = track["url"] == "genes.bb"
         track |= {
             "height": 70,

@@ -7,9 +7,9 @@ COMMIT may be done and its answer lost, and then a row names them.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import ColumnElement, Engine, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -21,15 +21,23 @@ from app.storage import Manifest, Storage, manifest_from_json, manifest_to_json
 log = logging.getLogger(__name__)
 
 
+ROWS_AT_ONCE: Final = 1_000
+"""Rows named in one statement: a database takes so many parameters only."""
+
+
 class Losses(NamedTuple):
-    """What is no longer stored of a computation that has to be started again."""
+    """What is no longer stored of a computation that an equal submission has found."""
 
     prefix: str
     """Folder of the computation."""
     inputs: bool
     """Whether an input file is gone."""
+    results: bool
+    """Whether it is complete and a file of its results is gone: then it is computed again."""
     shards: tuple[int, ...]
-    """Ids of the complete shards that have lost a result file."""
+    """Ids of the complete shards that have lost a result file, where it is computed again."""
+    finished_at: float | None
+    """When the computation ended: another end means that it was made whole meanwhile."""
 
 
 @contextmanager
@@ -95,7 +103,10 @@ def _is_made(
 
 
 def find_losses(engine: Engine, storage: Storage, digest: str, scope: str) -> Losses | None:
-    """What is no longer stored of a computation that a submission would start again.
+    """What is no longer stored of a computation that is at its end, by one listing of its folder.
+
+    Files are lost when others than us delete them: an operator, a rule of the object store, or a
+    backup that was taken later than that of the database.
 
     Parameters
     ----------
@@ -109,13 +120,13 @@ def find_losses(engine: Engine, storage: Storage, digest: str, scope: str) -> Lo
     Returns
     -------
     losses : Losses or None
-        None if there is no such computation, or it need not be started again.
+        None if there is no such computation, it is not at its end, or it is complete and whole.
     """
     with reading(engine) as session:
         equal = session.scalar(
             select(Computation).where(Computation.digest == digest, Computation.scope == scope)
         )
-        if equal is None or not has_failed(equal):
+        if equal is None or equal.state not in TERMINAL_STATES:
             return None
         shards = session.execute(
             select(Shard.id, Shard.results).where(
@@ -127,13 +138,36 @@ def find_losses(engine: Engine, storage: Storage, digest: str, scope: str) -> Lo
     def is_whole(files: dict[str, Any] | None) -> bool:
         return stored.issuperset(file.key for file in manifest_from_json(files or {}).values())
 
-    lost = tuple(int(shard_id) for shard_id, results in shards if not is_whole(results))
-    return Losses(equal.prefix, not is_whole(equal.inputs), lost)
+    inputs, results = not is_whole(equal.inputs), not is_whole(equal.results)
+    if not (has_failed(equal) or inputs or results):
+        return None
+    lost: tuple[int, ...] = ()
+    if has_failed(equal) or results:
+        lost = tuple(int(shard_id) for shard_id, files in shards if not is_whole(files))
+    return Losses(equal.prefix, inputs, results, lost, equal.finished_at)
 
 
 def has_failed(computation: Computation) -> bool:
     """Whether a computation is at its end without results."""
     return computation.state in TERMINAL_STATES and computation.state != "COMPLETE"
+
+
+def is_redone(computation: Computation, losses: Losses | None) -> bool:
+    """Whether a computation that was complete has to be computed again.
+
+    Parameters
+    ----------
+    computation : Computation
+        Held by the transaction.
+    losses : Losses or None
+        What was found before; it counts as long as the computation has not ended anew.
+    """
+    return (
+        computation.state == "COMPLETE"
+        and losses is not None
+        and losses.results
+        and losses.finished_at == computation.finished_at
+    )
 
 
 def restart(
@@ -142,7 +176,7 @@ def restart(
     losses: Losses | None = None,
     inputs: Manifest | None = None,
 ) -> bool:
-    """Start a computation again that has failed or was canceled; complete shards stay.
+    """Start a computation again that failed, was canceled or lost results; whole shards stay.
 
     Parameters
     ----------
@@ -153,39 +187,44 @@ def restart(
     losses : Losses, optional
         Its complete shards that have lost files are done again.
     inputs : Manifest, optional
-        Its inputs, stored anew.
+        Its inputs, stored anew; a computation that is complete and whole but for its inputs gets
+        them and stays complete.
 
     Returns
     -------
     restarted : bool
-        False if it is not at its end, or complete.
+        False if it is not at its end, or complete and not to be computed again.
     """
-    if not has_failed(computation):
+    if computation.state not in TERMINAL_STATES:
         return False
-    computation.state = "QUEUED"
-    computation.started_at = computation.finished_at = None
-    computation.error_code = computation.error_message = None
     if inputs is not None:
         computation.inputs = manifest_to_json(inputs)
+    if not (has_failed(computation) or is_redone(computation, losses)):
+        return False
+    computation.state = "QUEUED"
+    computation.started_at = computation.finished_at = computation.results = None
+    computation.error_code = computation.error_message = None
     lost = losses.shards if losses is not None else ()
-    session.execute(
-        update(Shard)
-        .where(
-            Shard.computation_id == computation.id,
-            (Shard.state != "COMPLETE") | Shard.id.in_(lost),
+    again: list[ColumnElement[bool]] = [Shard.state != "COMPLETE"]
+    again += [
+        Shard.id.in_(lost[low : low + ROWS_AT_ONCE]) for low in range(0, len(lost), ROWS_AT_ONCE)
+    ]
+    for which in again:
+        session.execute(
+            update(Shard)
+            .where(Shard.computation_id == computation.id, which)
+            .values(
+                state="QUEUED",
+                attempts=0,
+                bases_done=0,
+                lease_owner=None,
+                lease_token=None,
+                lease_until=None,
+                published_at=None,
+                finished_at=None,
+                results=None,
+                error=None,
+            )
         )
-        .values(
-            state="QUEUED",
-            attempts=0,
-            bases_done=0,
-            lease_owner=None,
-            lease_token=None,
-            lease_until=None,
-            published_at=None,
-            finished_at=None,
-            results=None,
-            error=None,
-        )
-    )
     session.flush()
     return True

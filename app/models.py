@@ -91,6 +91,9 @@ class Computation(Base):
     lengths: Mapped[list[Any]]
     """Bases of each contig, in order."""
     bases: Mapped[int] = mapped_column(BigInteger)
+    """That are computed."""
+    read_bases: Mapped[int] = mapped_column(BigInteger)
+    """That are read to compute them: more than `bases` where regions of a genome are computed."""
     inputs: Mapped[dict[str, Any]]
     """Stored input files by name: key, bytes, sha256."""
     results: Mapped[dict[str, Any] | None]
@@ -153,6 +156,8 @@ class Shard(Base):
     spans: Mapped[list[Any]]
     """Contig, start and end of each span it owns; empty for the merge."""
     bases: Mapped[int] = mapped_column(BigInteger)
+    read_bases: Mapped[int] = mapped_column(BigInteger)
+    """That are read for its spans, which is what takes the time; for the merge, its `bases`."""
     bases_done: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str]
     attempts: Mapped[int]

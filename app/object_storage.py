@@ -21,7 +21,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import S3Store
 
 from annotations.errors import OptionError, StorageError, UnavailableError
-from app.storage import CHUNK, LocalStorage, StoredFile, check_key, describe_file
+from app.storage import CHUNK, LocalStorage, StoredFile, check_key, describe_file, lost
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ PART_BYTES: Final = 16 << 20
 
 PARTS_AT_ONCE: Final = 2
 """Parts of a file that are on their way, and in memory, at once."""
+
+COALESCED_BYTES: Final = 128 << 10
+"""Ranges so close to each other are one request: to read as much takes less than to ask again."""
 
 KEPT_SECONDS: Final = 6 * 3600.0
 """A copy that was used so lately is not deleted: a merge may be at it."""
@@ -176,8 +179,10 @@ class ObjectStorage:
 
         Raises
         ------
+        LostFileError
+            If it is missing.
         StorageError
-            If it is missing, or its size or hash are not those of the manifest.
+            If its size or hash are not those of the manifest.
         UnavailableError
             If the store refuses for longer than our patience.
         """
@@ -193,6 +198,34 @@ class ObjectStorage:
         with self._guard:
             self._coming.pop(file.key, None)
         return path
+
+    def read_ranges(self, file: StoredFile, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        """Ranges [start, end) of the bytes of a stored file, its content not checked.
+
+        They are asked for at the same time, and nothing of them is kept on this machine.
+
+        Raises
+        ------
+        LostFileError
+            If it is missing.
+        StorageError
+            If it ends before.
+        UnavailableError
+            If the store refuses for longer than our patience.
+        """
+        starts, ends = zip(*ranges, strict=True)
+        with _translated(file.key):
+            try:
+                found = obstore.get_ranges(
+                    self._store, file.key, starts=starts, ends=ends, coalesce=COALESCED_BYTES
+                )
+            except (NotFoundError, FileNotFoundError):
+                raise lost(file.key) from None
+        pieces = [bytes(piece) for piece in found]
+        for piece, (start, end) in zip(pieces, ranges, strict=True):
+            if len(piece) != end - start:
+                raise StorageError(f"{file.key} is cut: it ends before byte {end:,}")
+        return pieces
 
     def problem(self) -> str | None:
         """What keeps the store from being used; None if nothing does."""
@@ -210,7 +243,10 @@ class ObjectStorage:
         digest = hashlib.sha256()
         try:
             with _translated(file.key), partial.open("wb") as writer:
-                answer = obstore.get(self._store, file.key)
+                try:
+                    answer = obstore.get(self._store, file.key)
+                except (NotFoundError, FileNotFoundError):
+                    raise lost(file.key) from None
                 written = answer.meta["last_modified"].timestamp()
                 for chunk in answer.stream(min_chunk_size=CHUNK):
                     writer.write(chunk)

@@ -150,8 +150,8 @@ def check_quota(
             )
     if not (settings.max_queued_runs or settings.max_queued_bases):
         return
-    active = session.execute(
-        select(Computation.bases, Run.options)
+    active = session.scalars(
+        select(Computation.read_bases)
         .select_from(Run)
         .join(Computation)
         .where(
@@ -161,10 +161,7 @@ def check_quota(
         )
     ).all()
     runs = len(active)
-    # small regions have few bases, and many are read for them
-    waiting = sum(
-        int((options.get("regions") or {}).get("read_bases", own)) for own, options in active
-    )
+    waiting = sum(int(bases) for bases in active)
     if settings.max_queued_runs and runs + 1 > settings.max_queued_runs:
         raise QuotaError(
             f"{runs} of your runs are not at their end, and at most {settings.max_queued_runs} may "

@@ -207,7 +207,7 @@ def region_features(
     """
     if choice.sort not in SORTS:
         raise OptionError(f"sort must be one of {', '.join(SORTS)}, got {choice.sort[:40]!r}")
-    active = in_region(result.files["activations.parquet"], region)
+    active = in_region(result.activations, region)
     gaps = unread(region, result.spans)
     table = _with_known(result, summarize(active, region, bases=bases_read(region, gaps)))
     kept = pc.and_(
@@ -255,7 +255,7 @@ def comparison(
     """
     if over == "run":
         check_held(_active_in_run(result, rows))
-    path = result.files["activations.parquet"]
+    path = result.activations
     # a peak at the region's edge must not be one that a larger base beyond it hides
     wide = None if over == "run" else _wider(region, result.lengths[region.contig])
     read = of_rows(path, rows, wide)
@@ -301,7 +301,7 @@ def activations(result: Result, rows: Sequence[int], region: Span) -> NDArray[np
             f"{len(rows)} x {region.length:,}; ask for a shorter region, or for the signal as "
             "bigWig: /v1/runs/.../features/.../signal.bw"
         )
-    active = of_rows(result.files["activations.parquet"], rows, region)
+    active = of_rows(result.activations, rows, region)
     values = values_by_base(active, region, rows)
     for _, start, end in unread(region, result.spans):
         values[:, start - region.start : end - region.start] = np.nan

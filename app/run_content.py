@@ -68,6 +68,8 @@ class Sent(NamedTuple):
     genes_filename: str | None
     compare: AlleleRequest
     held_out: Sequence[str]
+    reach: int = 0
+    """Bases that are read about a region besides, as `annotations.genome_parts.read_part` says."""
 
 
 def content_of(sent: Sent, card: DictionaryCard, model: ModelCard, settings: Settings) -> Content:
@@ -113,7 +115,7 @@ def content_of(sent: Sent, card: DictionaryCard, model: ModelCard, settings: Set
     if named_by is None:
         content = _of_genome(genome, settings)
     else:
-        content = _of_part(part, genome, card, settings)
+        content = _of_part(part, genome, card, settings, sent.reach)
     if sent.genes is None:
         return content
     table = read_genes(
@@ -179,10 +181,10 @@ def _of_genome(genome: Genome, settings: Settings) -> Content:
 
 
 def _of_part(
-    request: PartRequest, genome: Genome, card: DictionaryCard, settings: Settings
+    request: PartRequest, genome: Genome, card: DictionaryCard, settings: Settings, reach: int
 ) -> Content:
     """Regions of a genome."""
-    part = read_part(request, genome, card, max_bases=settings.max_bases)
+    part = read_part(request, genome, card, max_bases=settings.max_bases, reach=reach)
     text = part.record["text"]
     return Content(
         contigs=part.contigs,

@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 
 from annotations.errors import UnknownNameError
 from annotations.evidence import EVIDENCE
+from annotations.expectation import COMPOSITION_WINDOW
 from annotations.gene_track import STANDARD_FIELDS as GENE_FIELDS
 from annotations.hub import Genome, Hub, Track, TrackKind, track_name
 from annotations.peak_track import COLOR_WORDS, COLORS
 from annotations.peak_track import STANDARD_FIELDS as PEAK_FIELDS
 from annotations.types import STRAND_SIGNS
-from app import catalog
+from app import catalog, expectation
 from app.allele_tracks import changed_locus, with_alleles
 from app.catalog import Result
 from app.feature_rows import SIGNAL_COLORS, FeatureRow, parse_row
@@ -88,6 +89,7 @@ def run_hub(
     ]
     if result.alleles is not None:
         tracks = with_alleles(result, rows, tracks)
+    tracks += expectation.tracks(result)
     tracks.append(
         Track(
             "peaks",
@@ -241,6 +243,16 @@ def about_page(result: Result) -> str:
         f"<td>{escape(COLOR_WORDS[kind])}</td></tr>\n"
         for kind, color in COLORS.items()
     )
+    expected = ""
+    if expectation.has_expectation(result):
+        expected = f"""<h2>Expectation</h2>
+<p>What the language model expects of each base, {escape(expectation.said_sides(result))}: p(A, C,
+G, T), on the forward strand. <em>Expected bits</em>: the Kullback-Leibler divergence of p from the
+composition of the {COMPOSITION_WINDOW} bases about the base. <em>Expected letters</em>: the base
+that stands there, as high as p of it times these bits. <em>Bits of the letter</em>: log2 of p over
+the composition's share of the base that stands there, below 0 where the model expects others.
+Nothing is said of bases that are not A, C, G or T.</p>
+"""
     made = {
         "dictionary": result.options.dictionary,
         "sha256 of its weights": result.dictionary_sha256,
@@ -264,7 +276,7 @@ def about_page(result: Result) -> str:
 Where a feature is silent the value is 0. Peaks: the bases at which a feature is largest within 25
 bases, the highest of each feature and strand; the score is the share of the feature's largest
 activation. Positions are on the forward strand, whichever was read.</p>
-<h2>Colors of peaks</h2>
+{expected}<h2>Colors of peaks</h2>
 <p>The strongest evidence that there is for the motif of the feature row; each kind is listed in
 the field <code>evidence</code> ({escape(", ".join(EVIDENCE))}).</p>
 <table>

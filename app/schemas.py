@@ -151,6 +151,11 @@ class SubmitQuery(Strict):
         description="Contigs that discovery does not see, separated by commas: what is found on "
         "the others is tested once on these.",
     )
+    expectation: str | None = Field(
+        None,
+        description="`true`: keep what the model expects of each base as well, for tracks of bits "
+        "and letters; takes a pass of the whole model. Not for models of transformers.",
+    )
     title: str | None = Field(None, description="Shown in lists.")
     filename: str | None = Field(None, description="Name of the file, shown in lists.")
     alleles: str | None = Field(

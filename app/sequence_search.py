@@ -145,7 +145,7 @@ def lines_of(result: Result, region: Span, row: int) -> list[Block]:
         are those of the forward strand, whichever the row is of.
     """
     letters = letters_of(result, region)
-    active = of_rows(result.files["activations.parquet"], [row], region)
+    active = of_rows(result.activations, [row], region)
     (values,) = values_by_base(active, region, [row])
     return [
         Block(
@@ -158,7 +158,7 @@ def lines_of(result: Result, region: Span, row: int) -> list[Block]:
 
 def stretches_of(result: Result, region: Span, row: int) -> list[Stretch]:
     """Where a feature row is active in a region, from left to right."""
-    active = of_rows(result.files["activations.parquet"], [row], region)
+    active = of_rows(result.activations, [row], region)
     letters = letters_of(result, region)
     return list(_stretches(active, letters, region.start))
 

@@ -7,7 +7,8 @@
 
 A claim is one UPDATE that checks and takes, so of two workers one loses. Every later
 call names the claim's token and does nothing if the shard has passed to another.
-Times are compared by the database's clock. `app.dispatch` says which shards are due.
+Times are compared by the database's clock, which may step: then a shard is done twice at worst,
+and the result of the first is dropped. `app.dispatch` says which shards are due.
 
 Whoever changes rows of both locks the computation first, then its shards: in one order, so
 that on PostgreSQL no two transactions wait for each other.
@@ -22,7 +23,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.claims import ClaimedShard, describe_claim
 from app.config import Settings
-from app.database import now
+from app.database import is_over, now
 from app.models import (
     ACTIVE_STATES,
     TERMINAL_STATES,
@@ -66,7 +67,7 @@ def claim(session: Session, shard_id: int, owner: str, settings: Settings) -> Cl
         .where(
             Shard.id == shard_id,
             Shard.attempts < settings.max_attempts,
-            is_free(),
+            is_free(settings),
             active,
             can_start(),
         )
@@ -324,9 +325,10 @@ def _set_running(session: Session, computation_id: str, *conditions: ColumnEleme
     )
 
 
-def is_free() -> ColumnElement[bool]:
+def is_free(settings: Settings) -> ColumnElement[bool]:
     """No worker holds the shard: it waits, or the lease on it has ended."""
-    return or_(Shard.state == "QUEUED", and_(Shard.state == "RUNNING", Shard.lease_until < now()))
+    ended = is_over(Shard.lease_until, settings.lease_seconds)
+    return or_(Shard.state == "QUEUED", and_(Shard.state == "RUNNING", ended))
 
 
 def can_start() -> ColumnElement[bool]:

@@ -25,10 +25,11 @@ from annotations.tables import column, replacing
 from annotations.types import STRAND_SIGNS
 from app import alleles, catalog
 from app.catalog import Result
+from app.expectation import has_expectation
 from app.feature_rows import MAX_SHOWN, FeatureRow
 from app.folder_page import write_page
 from app.run_hub import run_hub
-from app.track_files import FILES
+from app.track_files import EXPECTATION_TRACKS, FILES
 
 FEATURES_FOLDER: Final = "features"
 """Folder of the tracks of single feature rows."""
@@ -72,6 +73,8 @@ def write_folder(result: Result, folder: Path, rows: Sequence[FeatureRow], *, ti
     for name, file in FILES.items():
         if result.genes is not None or name not in GENE_FILES:
             file.make(result, folder / name)
+    for name, file in EXPECTATION_TRACKS.items() if has_expectation(result) else ():
+        file.make(result, folder / name)
     for row in rows:
         own = folder / signal_path(row).parent
         own.mkdir(parents=True, exist_ok=True)

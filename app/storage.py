@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from annotations.errors import OptionError, StorageError
+from annotations.activation_parts import read_ranges
+from annotations.errors import LostFileError, OptionError, StorageError
 from app.config import Settings
 
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+-]*(/[A-Za-z0-9_-][A-Za-z0-9._+-]*)*", re.ASCII)
@@ -82,6 +83,12 @@ class Storage(Protocol):
 
     def local_path(self, file: StoredFile) -> Path:
         """A local file with a stored file's content, its hash checked."""
+
+    def read_ranges(self, file: StoredFile, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        """Ranges [start, end) of the bytes of a stored file, its content not checked.
+
+        For files whose parts can be checked alone: those of `annotations.activation_parts`.
+        """
 
     def problem(self) -> str | None:
         """What keeps the storage from being used; None if nothing does."""
@@ -225,20 +232,37 @@ class LocalStorage:
 
         Raises
         ------
+        LostFileError
+            If it is missing.
         StorageError
-            If it is missing, or its size or hash are not those of its manifest.
+            If its size or hash are not those of its manifest.
         """
         path = self.path(file.key)
         try:
             found = path.stat()
         except FileNotFoundError:
-            raise StorageError(f"{file.key} is missing from the storage") from None
+            raise lost(file.key) from None
         if found.st_size != file.bytes:
             raise StorageError(f"{file.key} has {found.st_size} bytes and should have {file.bytes}")
         if (file, found.st_mtime_ns) not in self._checked:
             verify(path, file)
             self._checked.add((file, found.st_mtime_ns))
         return path
+
+    def read_ranges(self, file: StoredFile, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        """Ranges [start, end) of the bytes of a stored file, its content not checked.
+
+        Raises
+        ------
+        LostFileError
+            If it is missing.
+        StorageError
+            If it cannot be read, or ends before.
+        """
+        path = self.path(file.key)
+        if not path.is_file():
+            raise lost(file.key)
+        return read_ranges(path, ranges)
 
     def problem(self) -> str | None:
         """What keeps the storage from being used; None if nothing does."""
@@ -283,6 +307,10 @@ class StoredPaths(Mapping[str, Path]):
     def __getitem__(self, name: str) -> Path:
         return self._storage.local_path(self._manifest[name])
 
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        """Ranges of bytes of one, without a local copy; see `Storage.read_ranges`."""
+        return self._storage.read_ranges(self._manifest[name], ranges)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._manifest)
 
@@ -303,6 +331,14 @@ def check_key(key: str) -> None:
             f"{key[:80]!r} is not a key: parts of letters, digits, '.', '_', '+' and '-', "
             "joined by '/', none empty or starting with a dot"
         )
+
+
+def lost(key: str) -> LostFileError:
+    """The error of a file that a row names and that is not there."""
+    return LostFileError(
+        f"{key} is missing from the storage: it was deleted there; submit the same sequences with "
+        "the same options again, which computes what is lost"
+    )
 
 
 def verify(path: Path, file: StoredFile) -> None:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
@@ -26,19 +27,20 @@ from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest
 from annotations.alleles import ALLELES_FILE, Alleles, alleles_json, alleles_sha256
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256
 from annotations.errors import OptionError
+from annotations.expectation import reach_of
 from annotations.genes import skipped_entries
 from annotations.genome_parts import PartRequest
 from annotations.options import RESULT_SCHEMA, RunOptions, held_out_contigs
 from annotations.run_motifs import MotifFile, read_motif_file
 from annotations.types import Contig, Span
-from annotations.windows import plan_shards, plan_spans
 from app.broker import model_queue
 from app.config import Settings
 from app.database import database_time, take_turns, transaction
-from app.kept_files import Losses, files_of_row, find_losses, restart
-from app.models import Computation, Run, Shard
+from app.kept_files import Losses, files_of_row, find_losses, is_redone, restart
+from app.models import TERMINAL_STATES, Computation, Run
 from app.rates import check_quota
 from app.run_content import Content, Sent, content_of
+from app.shard_plan import insert_work, plan_of, read_for
 from app.storage import Manifest, Storage, manifest_to_json
 
 MAX_TITLE = 200
@@ -53,6 +55,14 @@ class CreatedRun(NamedTuple):
     """Whether a computation was started; False if an equal one was there already."""
     complete: bool
     """Whether the results are there at once."""
+
+
+class Joined(NamedTuple):
+    """What became of a submission that found an equal computation."""
+
+    created: CreatedRun
+    takes_inputs: bool
+    """Whether inputs that were stored anew are the computation's now."""
 
 
 def create_run(
@@ -110,7 +120,7 @@ def create_run(
     Returns
     -------
     created : CreatedRun
-        A computation that had failed or was canceled is started again.
+        A computation that had failed, was canceled or has lost results is started again.
 
     Raises
     ------
@@ -123,8 +133,10 @@ def create_run(
     card = cards.dictionary(options.dictionary)
     options = replace(options, dictionary=card.id)
     shown_title = _shown(title, "title")
-    sent = Sent(sequences, part, genes, genes_filename, compare, held_out)
-    content = content_of(sent, card, cards.model(card.model_id), settings)
+    model = cards.model(card.model_id)
+    reach = reach_of(model, card) if options.expectation else 0
+    sent = Sent(sequences, part, genes, genes_filename, compare, held_out, reach)
+    content = content_of(sent, card, model, settings)
     found, table = content.contigs, content.genes
     if held_out:
         names = [contig.name for contig in found]
@@ -166,7 +178,7 @@ def create_run(
     def files(prefix: str) -> AbstractContextManager[None]:
         return files_of_row(engine, storage, prefix, kind=Run, row_id=run_id, owner=owner)
 
-    def join(losses: Losses | None = None, inputs: Manifest | None = None) -> CreatedRun | None:
+    def join(losses: Losses | None = None, inputs: Manifest | None = None) -> Joined | None:
         with transaction(engine) as session:
             take_turns(session, owner)
             equal = session.scalar(
@@ -176,25 +188,28 @@ def create_run(
             )
             if equal is None:
                 return None
-            if equal.state != "COMPLETE":
+            if equal.state != "COMPLETE" or is_redone(equal, losses):
                 check_quota(session, settings, owner, content.read_bases, 0)
+            ended = equal.state in TERMINAL_STATES
             restarted = restart(session, equal, losses, inputs)
             add_run(session, equal.id)
-            return CreatedRun(run_id, restarted, equal.state == "COMPLETE")
+            return Joined(CreatedRun(run_id, restarted, equal.state == "COMPLETE"), ended)
 
     def join_equal() -> CreatedRun | None:
         losses = find_losses(engine, storage, digest, scope)
+        joined: Joined | None
         if losses is None or not losses.inputs:
-            return join(losses)
+            joined = join(losses)
+            return None if joined is None else joined.created
         # a folder of their own: what is left of the old ones may be of another spelling
         folder = f"{losses.prefix}/input-{secrets.token_hex(4)}"
-        joined: CreatedRun | None = CreatedRun(run_id, True, False)
+        joined = Joined(CreatedRun(run_id, True, False), True)
         with files(folder):
             inputs = _store_inputs(storage, folder, content, own_motifs, settings)
             joined = join(losses, inputs)
-        if joined is None or not joined.created:
+        if joined is None or not joined.takes_inputs:
             storage.delete_prefix(folder)
-        return joined
+        return None if joined is None else joined.created
 
     joined = join_equal()
     if joined is not None:
@@ -208,7 +223,7 @@ def create_run(
                 take_turns(session, owner)
                 new_bytes = sum(file.bytes for file in inputs.values())
                 check_quota(session, settings, owner, content.read_bases, new_bytes)
-                _insert(
+                insert_work(
                     session,
                     Computation(
                         id=computation_id,
@@ -221,9 +236,11 @@ def create_run(
                         parameters=parameters,
                         lengths=[contig.length for contig in found],
                         bases=content.bases,
+                        read_bases=content.read_bases,
                         inputs=manifest_to_json(inputs),
                     ),
                     plan_of(content, stride=card.stride, target=settings.shard_bases),
+                    partial(read_for, content, card),
                 )
                 add_run(session, computation_id)
     except IntegrityError:
@@ -233,14 +250,6 @@ def create_run(
             raise
         return joined
     return CreatedRun(run_id, True, False)
-
-
-def plan_of(content: Content, *, stride: int, target: int) -> list[tuple[Span, ...]]:
-    """The shards of a run."""
-    if content.spans is None:
-        lengths = [contig.length for contig in content.contigs]
-        return plan_shards(lengths, stride=stride, target=target)
-    return plan_spans(content.spans, stride=stride, target=target)
 
 
 def run_options(options: RunOptions, regions: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -307,6 +316,8 @@ def computation_parameters(
             "context": card.context,
             "dtype": card.dtype,
             "config_sha256": config,
+            # left out where it is the usual one, so that digests of other runs stay what they were
+            **({} if card.tap == "residual" else {"tap": card.tap}),
         },
         "motifs": None if motifs is None else motifs.sha256,
         "atlas": atlas_digest(atlas),
@@ -358,27 +369,6 @@ def _store_inputs(
             path.write_text(alleles_json(content.alleles), encoding="utf-8")
             inputs[path.name] = storage.put_file(f"{prefix}/{path.name}", path)
     return inputs
-
-
-def _insert(session: Session, computation: Computation, plan: Sequence[tuple[Span, ...]]) -> None:
-    """Add a computation with its shards; the merge comes last."""
-    session.add(computation)
-    session.flush()
-    pieces = [("encode", [list(span) for span in spans]) for spans in plan]
-    pieces.append(("merge", []))
-    session.add_all(
-        Shard(
-            computation_id=computation.id,
-            kind=kind,
-            position=position,
-            spans=spans,
-            bases=sum(end - start for _, start, end in spans) if spans else computation.bases,
-            bases_done=0,
-            state="QUEUED",
-            attempts=0,
-        )
-        for position, (kind, spans) in enumerate(pieces)
-    )
 
 
 def _table_digest(table: pa.Table) -> str:

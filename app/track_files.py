@@ -9,7 +9,7 @@ Like `app.catalog` it knows no database and no HTTP. The contigs are called as t
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -34,8 +34,9 @@ from annotations.sequence_files import (
 from annotations.tables import replacing
 from annotations.tracks import write_peaks_bigwig
 from annotations.twobit import write_2bit, write_2bit_of_pieces
-from app import catalog
+from app import catalog, expectation
 from app.catalog import Result
+from app.expectation import EXPECTATION_FILES
 from app.feature_rows import FeatureRow
 from app.run_hub import about_page
 
@@ -177,3 +178,15 @@ FILES: Final[Mapping[str, TrackFile]] = {
     "about.html": TrackFile(HTML, "What the tracks show, for people.", _about),
 }
 """Files of a run by name."""
+
+EXPECTATION_TRACKS: Final[Mapping[str, TrackFile]] = {
+    name: TrackFile(
+        BINARY,
+        f"{file.what.format(sides='given the bases that its model reads')}, bigWig; of a run with "
+        "the option expectation.",
+        partial(expectation.track_file, track=file.track),
+        True,
+    )
+    for name, file in EXPECTATION_FILES.items()
+}
+"""Files by name that only a run with the option expectation has."""

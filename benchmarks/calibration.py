@@ -81,10 +81,11 @@ def main() -> None:
     started = time.process_time()
     hits = scan(sequences, motifs)
     corpus = Corpus.of(sequences, hits, len(motifs))
-    held = corpus.motifs_in(corpus.offsets[windows.contig] + windows.start, WIDTH)
+    place = corpus.codes.places(windows.contig, windows.start)
+    held = corpus.motifs_in(place, WIDTH)
     uniform = np.full(4, 0.25)
     analytic_hits = Corpus.of(sequences, scan(sequences, motifs, background=uniform), len(motifs))
-    analytic_held = analytic_hits.motifs_in(corpus.offsets[windows.contig] + windows.start, WIDTH)
+    analytic_held = analytic_hits.motifs_in(place, WIDTH)
     chance = chance_in_window(motifs, motif_thresholds(motifs, uniform).p)
     every = np.asarray(held.sum(axis=0)).ravel()
 

@@ -4,6 +4,7 @@
     python -m benchmarks.service overhead FASTA --genes GFF3 --taxon fungi --out ...
     python -m benchmarks.service memory SMALL_WORK LARGE_WORK --out ...
     python -m benchmarks.service storage RESULT --out ...
+    python -m benchmarks.service contigs --count 20000 --length 300 --out ...
 
 Each part adds itself to the file. The model is the bundled one, on CPUs, one thread for each
 process. A ratio is of times taken in one run of this program, in turns where that helps; look at
@@ -34,6 +35,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from annotations.activation_parts import ONE_FILE, folder_activations
 from annotations.activations import count_active_bases, read_feature
 from annotations.cards import find_cards
 from annotations.provenance import environment, read_provenance
@@ -43,6 +45,7 @@ from annotations.types import Span
 from app.config import BUNDLED_MODELS
 from app.database import reading
 from app.models import Run
+from tests.load.contigs import as_fasta, check_contigs, make_contigs, submit_contigs
 from tests.load.installations import installed
 from workers.pipeline import encode_windows, windows_of
 from workers.registry import open_dictionary
@@ -67,7 +70,7 @@ def main() -> None:
     args = arguments()
     parts: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
         "scaling": scaling, "overhead": overhead, "memory": memory, "storage": storage,
-        "merge-alone": merge_alone,
+        "merge-alone": merge_alone, "contigs": contigs,
     }  # fmt: skip
     load = load_average()
     found = parts[args.part](args)
@@ -116,6 +119,10 @@ def arguments() -> argparse.Namespace:
     part = parts.add_parser("storage")
     part.add_argument("result", type=Path, help="Folder of `saetrack annotate`.")
     part.add_argument("--questions", type=int, default=50)
+    part = parts.add_parser("contigs")
+    part.add_argument("--count", type=int, default=20_000)
+    part.add_argument("--length", type=int, default=300)
+    part.add_argument("--shard-bases", type=int, default=200_000)
     for part in parts.choices.values():
         part.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -215,24 +222,27 @@ def storage(args: argparse.Namespace) -> dict[str, Any]:
     record = read_provenance(args.result / "provenance.json")
     counts: Any = record["counts"]
     megabases = counts["bases"] / 1e6
-    path = args.result / "activations.parquet"
-    metadata = pq.ParquetFile(path).metadata
+    path = folder_activations(args.result)
+    files = [path] if path.name == ONE_FILE else sorted(path.parent.glob("*.parquet"))
+    opened = [pq.read_metadata(file) for file in files]
     columns: dict[str, int] = {}
-    for group in range(metadata.num_row_groups):
-        for at in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(at)
-            columns[chunk.path_in_schema] = (
-                columns.get(chunk.path_in_schema, 0) + chunk.total_compressed_size
-            )
-    size = path.stat().st_size
+    for metadata in opened:
+        for group in range(metadata.num_row_groups):
+            for at in range(metadata.num_columns):
+                chunk = metadata.row_group(group).column(at)
+                columns[chunk.path_in_schema] = (
+                    columns.get(chunk.path_in_schema, 0) + chunk.total_compressed_size
+                )
+    size = sum(file.stat().st_size for file in files)
     active = count_active_bases(path)
     tables = {each.name: each.stat().st_size for each in sorted(args.result.glob("*.parquet"))}
     return {
         "dictionary": record["dictionary"],
         "megabases": round(megabases, 3),
         "activations_bytes": size,
-        "row_groups": metadata.num_row_groups,
-        "stretches": metadata.num_rows,
+        "files": len(files),
+        "row_groups": sum(metadata.num_row_groups for metadata in opened),
+        "stretches": sum(metadata.num_rows for metadata in opened),
         "active_bases": active,
         "active_per_base_and_strand": round(active / counts["bases"] / 2, 2),
         "bytes_per_active_base": round(size / active, 3),
@@ -244,9 +254,34 @@ def storage(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def contigs(args: argparse.Namespace) -> dict[str, Any]:
+    """Many short contigs through the embedded server with one worker: times, and peak memory."""
+    drawn = make_contigs(args.count, args.length, args.length)
+    with tempfile.TemporaryDirectory() as folder, installed(
+        "embedded", Path(folder) / "here", BUNDLED_MODELS, n_workers=1, auth="none",
+        shard_bases=args.shard_bases,
+    ) as here:  # fmt: skip
+        before = cpu_of(here)
+        run_id, figures = submit_contigs(here, as_fasta(drawn), f"dictionary={DICTIONARY}")
+        if figures["state"] != "COMPLETE":
+            raise SystemExit(f"the run failed: {here.computation(run_id).error_message}")
+        lengths = np.full(args.count, args.length, np.int64)
+        wrong, active = check_contigs(here, run_id, lengths)
+        return {
+            "contigs": args.count,
+            "bases": int(lengths.sum()),
+            "shard_bases": args.shard_bases,
+            **figures,
+            "cpu_seconds": round(cpu_of(here) - before, 1),
+            "bases_per_second": round(int(lengths.sum()) / figures["encode_seconds"]),
+            "active_bases": int(active.sum()),
+            "wrong": wrong,
+        }
+
+
 def questions(result: Path, count: int, bases: int) -> dict[str, Any]:
     """Times of questions, each on places and features drawn at random; files in the page cache."""
-    path = result / "activations.parquet"
+    path = folder_activations(result)
     draw = random.Random(0)  # noqa: S311 - draws questions, keeps no secret
     features = pq.read_table(result / "features.parquet", columns=["feature", "active_bases"])
     busiest = np.argsort(features["active_bases"].to_numpy())
@@ -322,13 +357,18 @@ def bare_loop(fasta: str, barrier: Barrier, answers: Any) -> None:
     codes = encode_bases(records[0].sequence)
     whole = Span(0, 0, len(codes))
     windows = windows_of(
-        [whole], {0: len(codes)}, stride=card.stride, context=card.context, strands="both"
+        [whole],
+        {0: len(codes)},
+        stride=card.stride,
+        context=card.context,
+        ahead=card.ahead,
+        strands="both",
     )
     barrier.wait()
     start, cpu = time.perf_counter(), time.process_time()
     for _ in encode_windows(
         windows, lambda window: codes[slice(*window.read)], encoder,
-        width=card.stride + card.context, batch=BATCH,
+        width=card.window, batch=BATCH,
     ):  # fmt: skip
         pass
     answers.put((time.perf_counter() - start, time.process_time() - cpu))

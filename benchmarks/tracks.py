@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyBigWig
 
+from annotations.activation_parts import folder_activations
 from annotations.activations import Activations, read_feature, to_stretches
 from annotations.peak_track import write_peaks_bigbed
 from annotations.provenance import environment
@@ -117,7 +118,7 @@ def signal_writer(
     """Reads a feature and writes its signal, as the server does when it is first asked for."""
 
     def write() -> None:
-        stretches = read_feature(result / "activations.parquet", feature)
+        stretches = read_feature(folder_activations(result), feature)
         write_bigwig(path, stretches, names, lengths)
 
     return write

@@ -205,6 +205,37 @@ class Postgres(Server):
                 cursor.execute(f'CREATE DATABASE "{name}"')
         return f"postgresql://saetrack@127.0.0.1:{self.port}/{name}"
 
+    def make_clock(self, name: str) -> None:
+        """Have the connections of a database ask a clock that `set_clock` sets.
+
+        A function of the same name in a schema that is searched before the system's own stands
+        for a host whose clock was set.
+        """
+        self._execute(
+            name,
+            "CREATE SCHEMA IF NOT EXISTS stepped",
+            "CREATE TABLE IF NOT EXISTS stepped.clock (seconds double precision)",
+            "INSERT INTO stepped.clock VALUES (0)",
+            "CREATE OR REPLACE FUNCTION stepped.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
+            "VOLATILE AS 'SELECT pg_catalog.clock_timestamp() "
+            "+ make_interval(secs => (SELECT max(seconds) FROM stepped.clock))'",
+            f'ALTER DATABASE "{name}" SET search_path = public, stepped, pg_catalog',
+        )
+
+    def set_clock(self, seconds: float, name: str = "saetrack") -> None:
+        """Have the clock of a database be so many seconds fast from now on."""
+        statement = f"UPDATE stepped.clock SET seconds = {float(seconds)}"  # noqa: S608 - a number
+        self._execute(name, statement)
+
+    def _execute(self, name: str, *statements: str) -> None:
+        import pg8000.dbapi
+
+        with pg8000.dbapi.connect("saetrack", "127.0.0.1", name, self.port) as link:
+            link.autocommit = True
+            cursor = link.cursor()
+            for statement in statements:
+                cursor.execute(statement)
+
     def kill(self) -> None:
         """Stop at once, without a checkpoint; children of a killed server would linger."""
         if self.process is not None:

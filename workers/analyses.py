@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from annotations.activation_parts import ONE_FILE, ActivationSource
 from annotations.causal_sites import CausalOptions, Genome
-from annotations.errors import OptionError, SaetrackError
+from annotations.errors import OptionError, SaetrackError, StateError
 from annotations.excerpts import Excerpt
 from annotations.interval_ranking import rank_features_for_intervals
 from annotations.motif_catalogue import Motif
@@ -30,10 +31,11 @@ from app.analysis_leases import (
     give_back_analysis,
     renew_analysis,
 )
+from app.catalog import stored_activations
 from app.concept_answers import ranking_note
 from app.database import transaction
 from app.selection import json_rows
-from app.storage import StoredFile
+from app.storage import StoredFile, StoredPaths
 from workers.causal import causal_test, placed
 from workers.pipeline import Canceled
 from workers.run_sequences import Sequences, read_codes
@@ -162,11 +164,18 @@ class AnalysisRunner:
         return read_codes(self._local(claimed.run_inputs["sequences.fa"]), claimed.spans)
 
     @contextmanager
-    def _activations(self, claimed: ClaimedAnalysis, excerpt: Excerpt) -> Iterator[Path]:
+    def _activations(
+        self, claimed: ClaimedAnalysis, excerpt: Excerpt
+    ) -> Iterator[ActivationSource]:
         """The run's activations, counted as its sequences are."""
-        path = self._local(claimed.run_results["activations.parquet"])
+        if not claimed.run_results:
+            raise StateError(
+                "the run's results were lost and are computed again now; ask again once it is "
+                "complete"
+            )
+        source = stored_activations(StoredPaths(self._shards.storage, claimed.run_results))
         with tempfile.TemporaryDirectory(dir=self._settings.upload_dir) as folder:
-            yield excerpt.activations(path, Path(folder) / path.name)
+            yield excerpt.activations(source, Path(folder) / ONE_FILE)
 
     def _local(self, file: StoredFile) -> Path:
         """Local path of a stored file."""

@@ -16,9 +16,17 @@ import torch
 from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest, compared
 from annotations.alleles import Alleles
 from annotations.atlas import load_atlas
-from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256, find_cards
+from annotations.cards import (
+    CODER_CONFIG,
+    Cards,
+    DictionaryCard,
+    ModelCard,
+    file_sha256,
+    find_cards,
+)
 from annotations.contig_aliases import ContigNames
 from annotations.errors import OptionError, UnknownNameError
+from annotations.expectation import reach_of, sides_of
 from annotations.genes import read_genes
 from annotations.genome_folder import open_genome, read_genome
 from annotations.genome_parts import GenomePart, PartRequest, read_part
@@ -65,6 +73,8 @@ class Request:
     compare: AlleleRequest = NOTHING_TO_COMPARE
     """Variants of the sequences, or two of their records, whose alleles are compared."""
     strands: str = "both"
+    expectation: bool = False
+    """Whether what the model expects of each base is kept as well."""
     dictionary: str | None = None
     release: str | None = None
     signal: tuple[str, ...] = ()
@@ -197,10 +207,12 @@ def prepare(
     atlas = cards.atlas(card) if request.labels else None
     names = ContigNames([contig.name for contig in found]) if part is None else part.names
     options = choose_options(request, card, atlas, names)
+    if options.expectation:
+        sides_of(cards.model(card.model_id))  # refuses a model that expects nothing
     named = named_rows(request, card)
     device = choose_device(request.device)
     on_progress("opening the model", 0, 0)
-    encoder = open_dictionary(card, roots, device)
+    encoder = open_dictionary(card, roots, device, whole=options.expectation)
     lengths = [contig.length for contig in found]
     plan = (
         plan_shards(lengths, stride=card.stride, target=SHARD_BASES)
@@ -290,6 +302,7 @@ def choose_options(
     options = RunOptions(
         dictionary=card.id,
         strands=cast(Strands, request.strands),
+        expectation=request.expectation,
         taxon=None if taxon == NO_MOTIFS else taxon,
         held_out=held_out_contigs(names.own(request.held_out), names.contigs),
     )
@@ -309,7 +322,8 @@ def read_both(
     if request.compare.is_empty:
         request.compare.check(genes=False, held_out=False)
         if request.part is not None:
-            return read_regions_of(request, request.part, genomes, card), None
+            model = cards.model(card.model_id)
+            return read_regions_of(request, request.part, genomes, card, model), None
         return read_inputs(request, genomes), None
     request.compare.check(
         genes=request.genes is not None,
@@ -339,7 +353,7 @@ class Inputs(NamedTuple):
 
 
 def read_regions_of(
-    request: Request, part: PartRequest, genomes: Path, card: DictionaryCard
+    request: Request, part: PartRequest, genomes: Path, card: DictionaryCard, model: ModelCard
 ) -> Inputs:
     """Regions of a registered genome.
 
@@ -350,21 +364,22 @@ def read_regions_of(
         Its own.
     genomes : Path
         Folder of the registered genomes.
-    card : DictionaryCard
-        The dictionary of the run.
+    card, model : DictionaryCard, ModelCard
+        The dictionary of the run, and its model.
 
     Raises
     ------
     UnknownNameError
         If there is no such file, genome, contig or gene.
     FormatError, CoordinateError, LimitError, OptionError
-        As `annotations.genome_parts.read_part`.
+        As `annotations.genome_parts.read_part` and `annotations.expectation.reach_of`.
     """
     for path in (part.regions, request.genes):
         if isinstance(path, Path) and not path.is_file():
             raise UnknownNameError(f"there is no file {path}")
     genome = open_genome(genomes, part.genome)
-    found = read_part(part, genome, card, max_bases=Limits().max_bases)
+    reach = reach_of(model, card) if request.expectation else 0
+    found = read_part(part, genome, card, max_bases=Limits().max_bases, reach=reach)
     genes = found.genes()
     record: dict[str, object] = {
         "sequences": {"genome": genome.name, **genome.source["sequences"]},
@@ -443,6 +458,7 @@ def shard_parameters(
         "model": card.model_sha256,
         "stride": card.stride,
         "context": card.context,
+        **({} if card.tap == "residual" else {"tap": card.tap}),
         "dtype": card.dtype,
         "gate": card.gate,
         "k": card.k,
@@ -450,6 +466,7 @@ def shard_parameters(
         "peaks_per_feature": options.peaks_per_feature,
         "held_out": list(options.held_out),
         "shard_bases": SHARD_BASES,
+        **({"expectation": True} if options.expectation else {}),
         **({} if spans is None else {"spans": [list(span) for span in spans]}),
     }
 

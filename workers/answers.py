@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from annotations.activation_parts import ONE_FILE, folder_activations
 from annotations.alleles import ALLELES_FILE
 from annotations.cards import Cards, find_cards
 from annotations.concept_tracks import read_intervals
 from annotations.errors import OptionError, StorageError, UnknownNameError
 from annotations.excerpts import Excerpt
+from annotations.expectation_file import EXPECTATION_FILE, SUBSTITUTIONS_FILE
 from annotations.interval_ranking import rank_features_for_intervals
 from annotations.options import RunOptions
 from annotations.provenance import read_provenance
@@ -20,7 +22,7 @@ from annotations.sequences import contigs, encode_bases, read_sequences
 from annotations.types import Span
 from app.answers import Source
 from app.atlases import find_atlas, open_atlas
-from app.catalog import Result
+from app.catalog import Result, folder_files
 from app.config import Settings
 from workers.commands.places import result_file, settings_from_environment
 from workers.export import read_contigs
@@ -90,7 +92,7 @@ def open_result(folder: Path, cards: Cards | None = None) -> Result:
         If the provenance is cut or altered.
     """
     found = read_contigs(result_file(folder, "contigs.parquet"))
-    files = {name: result_file(folder, name) for name in RESULT_FILES}
+    files = {name: result_file(folder, name) for name in folder_files(folder, RESULT_FILES)}
     alleles = folder / ALLELES_FILE
     if alleles.is_file():
         files[EFFECTS_FILE] = result_file(folder, EFFECTS_FILE)
@@ -100,6 +102,10 @@ def open_result(folder: Path, cards: Cards | None = None) -> Result:
         raise StorageError(
             f"{files['provenance.json']} names no dictionary or no options: it is cut or altered"
         )
+    if options.get("expectation"):
+        files[EXPECTATION_FILE] = result_file(folder, EXPECTATION_FILE)
+        if alleles.is_file():
+            files[SUBSTITUTIONS_FILE] = result_file(folder, SUBSTITUTIONS_FILE)
     cards = find_cards(settings_from_environment().model_roots) if cards is None else cards
     card = cards.dictionaries.get(str(made_with["id"]))
     known = card is not None and card.sha256 == made_with["sha256"]
@@ -189,9 +195,7 @@ def rank_for_bed(
         raise OptionError(f"none of the intervals of {bed} lies in a region that {folder} is of")
     with tempfile.TemporaryDirectory(prefix="saetrack-") as scratch:
         return rank_features_for_intervals(
-            excerpt.activations(
-                result_file(folder, "activations.parquet"), Path(scratch) / "activations.parquet"
-            ),
+            excerpt.activations(folder_activations(folder), Path(scratch) / ONE_FILE),
             inside,
             None if background is None else excerpt.clipped(read_intervals(background, found)),
             excerpt.lengths,

@@ -8,8 +8,10 @@ Nothing of a held-out contig is used before the last step: not its peaks, not it
 windows, not its base composition.
 """
 
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from annotations.activations import window_maxima
+from annotations.activations import window_cells
+from annotations.contig_codes import ContigCodes
 from annotations.enrichment import (
     MatchResult,
     Power,
@@ -29,34 +32,53 @@ from annotations.evidence import confirm, with_evidence
 from annotations.match_table import MATCHES_SCHEMA
 from annotations.motif_catalogue import MotifCatalogue
 from annotations.motif_clusters import cluster_motifs
-from annotations.motif_scan import FLOOR_P, PSEUDOCOUNT, background_of, scan
+from annotations.motif_scan import FLOOR_P, HITS_SCHEMA, PSEUDOCOUNT, background_of, scan_parts
 from annotations.motif_similarity import compare, row_motifs
+from annotations.motif_windows import WIDTH, Windows
+from annotations.near_places import NearPlaces
 from annotations.significance import ENRICHED_LOG2, SIGNIFICANT_Q
 from annotations.tables import column
+from annotations.window_activity import WindowActivity
 
 NO_MOTIFS = Power(False, 0, 0, "no motifs were asked for")
 NO_CONTIGS = Power(False, 0, 0, "no contigs were held out")
-
-Codes = Sequence[NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
     """The sequences of a computation, and which of them discovery may see."""
 
-    codes: Codes
+    codes: ContigCodes
     """Base codes of each contig."""
     held_out: Collection[int]
     """Contigs that it may not."""
+    seed: int
+    """Of the random background windows."""
 
-    @property
+    @cached_property
     def discovery(self) -> list[int]:
         """Contigs that it may."""
-        return [index for index in range(len(self.codes)) if index not in self.held_out]
+        unseen = frozenset(self.held_out)
+        return [index for index in range(len(self.codes)) if index not in unseen]
+
+    @cached_property
+    def backgrounds(self) -> tuple[Windows, Windows]:
+        """Background windows of the contigs that it may see, and of those that it may not."""
+        discovery, held_out = (
+            background_windows(self.only(contigs), seed=self.seed)
+            for contigs in (self.discovery, self.held_out)
+        )
+        return discovery, held_out
+
+    @cached_property
+    def background(self) -> NDArray[np.float64]:
+        """Frequencies of A, C, G, T in the contigs that it may see."""
+        return background_of(self.only(self.discovery))
 
     def only(self, contigs: Collection[int]) -> list[NDArray[np.uint8]]:
         """The sequences, those of other contigs emptied: the indices stay."""
-        return [codes if at in contigs else codes[:0] for at, codes in enumerate(self.codes)]
+        wanted = frozenset(contigs)
+        return [codes if at in wanted else codes[:0] for at, codes in enumerate(self.codes)]
 
 
 class Association(NamedTuple):
@@ -74,34 +96,68 @@ class MotifHits(NamedTuple):
     """Where motifs stand, and what was a hit."""
 
     table: pa.Table
-    """`annotations.motif_scan.HITS_SCHEMA`, of all contigs."""
-    background: NDArray[np.float64]
-    """Frequencies of A, C, G, T in the contigs of discovery: the motif thresholds follow from
-    them."""
+    """`annotations.motif_scan.HITS_SCHEMA`, of all contigs: those at peaks and in background
+    windows."""
+    total: int
+    """Hits in all, wherever they are."""
+    occurring: int
+    """Motifs that stand anywhere on the contigs of discovery."""
 
 
 def scan_corpus(
     corpus: Corpus,
     catalogue: MotifCatalogue,
+    peaks: pa.Table,
     *,
     p: float,
     on_part: Callable[[float], None] = lambda part: None,
 ) -> MotifHits:
-    """Scan all contigs, with motif thresholds that follow from the contigs of discovery."""
-    background = background_of(corpus.only(corpus.discovery))
-    table = scan(corpus.codes, catalogue.motifs, p=p, background=background, on_part=on_part)
-    return MotifHits(table, background)
+    """Scan all contigs, with motif thresholds that follow from the contigs of discovery.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    catalogue : MotifCatalogue
+    peaks : Table of `annotations.peaks.TOP_PEAKS_SCHEMA`
+        What is asked of the hits is asked about these and the background windows: of a genome
+        that has far more hits, the others are only counted.
+    p : float
+        As of `annotations.motif_scan.scan`.
+    on_part : callable
+        Told the part of the bases that is done, 0 to 1; may raise to stop.
+    """
+    near = _looked_at(corpus, peaks)
+    occurs = np.zeros(len(catalogue.motifs), bool)
+    total, kept = 0, [HITS_SCHEMA.empty_table()]
+    parts = scan_parts(
+        corpus.codes, catalogue.motifs, p=p, background=corpus.background, on_part=on_part
+    )
+    for hits in parts:
+        total += hits.num_rows
+        occurs[column(on_contigs(hits, corpus.discovery), "motif")] = True
+        contig = column(hits, "contig")
+        start, end = (corpus.codes.places(contig, column(hits, at)) for at in ("start", "end"))
+        kept.append(hits.filter(pa.array(near.touched(start, end))))
+    return MotifHits(pa.concat_tables(kept).combine_chunks(), total, int(occurs.sum()))
+
+
+def _looked_at(corpus: Corpus, peaks: pa.Table) -> NearPlaces:
+    """The windows of peaks and the background windows."""
+    peak = np.unique(corpus.codes.places(column(peaks, "contig"), column(peaks, "position")))
+    start = [peak - WIDTH // 2]
+    start += [corpus.codes.places(each.contig, each.start) for each in corpus.backgrounds]
+    return NearPlaces.of(np.concatenate(start), WIDTH)
 
 
 def associate(
     peaks: pa.Table,
-    hits: pa.Table,
+    hits: MotifHits | None,
     corpus: Corpus,
     activations: Path,
+    scratch: Path,
     *,
     n_features: int,
     catalogue: MotifCatalogue | None,
-    seed: int,
 ) -> Association:
     """Test every motif at every feature's peaks, and what is found on the held-out contigs.
 
@@ -109,17 +165,17 @@ def associate(
     ----------
     peaks : Table of `annotations.peaks.TOP_PEAKS_SCHEMA`
         Top peaks of both parts.
-    hits : Table of `annotations.motif_scan.HITS_SCHEMA`
-        Of the motifs of `catalogue` on all contigs.
+    hits : MotifHits or None
+        Of the motifs of `catalogue`; None where no motifs were asked for.
     corpus : Corpus
     activations : Path
         File of `annotations.activations.merge_stretches`.
+    scratch : Path
+        Folder for temporary files; they are removed.
     n_features : int
         Features of the dictionary.
     catalogue : MotifCatalogue or None
         None where no motifs were asked for.
-    seed : int
-        Of the random background windows.
 
     Returns
     -------
@@ -127,23 +183,34 @@ def associate(
         A part that has too little sequence or too few peaks is not tested, and says why.
     """
     nothing = MatchResult(MATCHES_SCHEMA.empty_table(), NO_MOTIFS, 0)
-    if catalogue is None:
+    if catalogue is None or hits is None:
         return Association(nothing, NO_MOTIFS, 0)
 
-    def tested(contigs: Collection[int], pairs: pa.Table | None = None) -> MatchResult:
-        background = background_windows(corpus.only(contigs), seed=seed)
+    def tested(
+        contigs: Collection[int], background: Windows, pairs: pa.Table | None = None
+    ) -> MatchResult:
         windows = (background.contig, background.start, background.end)
-        return find_matches(
-            on_contigs(peaks, contigs),
-            on_contigs(hits, contigs),
-            corpus.codes,
-            window_maxima(activations, windows, n_features),
-            motifs=catalogue.motifs,
-            background=background,
-            pairs=pairs,
-        )
+        with (
+            tempfile.TemporaryDirectory(dir=scratch, prefix="windows-") as folder,
+            WindowActivity.stored(
+                len(background.start),
+                2 * n_features,
+                window_cells(activations, windows, n_features),
+                Path(folder),
+            ) as activity,
+        ):
+            return find_matches(
+                on_contigs(peaks, contigs),
+                on_contigs(hits.table, contigs),
+                corpus.codes,
+                activity,
+                motifs=catalogue.motifs,
+                background=background,
+                pairs=pairs,
+                occurring=hits.occurring,
+            )
 
-    found = tested(corpus.discovery)
+    found = tested(corpus.discovery, corpus.backgrounds[0])
     matches = _with_clusters(found.table, catalogue)
     matches = _with_similarity(matches, on_contigs(peaks, corpus.discovery), corpus, catalogue)
     pairs = enriched_pairs(matches)
@@ -152,7 +219,7 @@ def associate(
     elif not pairs.num_rows:
         power, n_pairs = Power(False, 0, 1, "no motif was enriched on the other contigs"), 0
     else:
-        confirmation = tested(corpus.held_out, pairs)
+        confirmation = tested(corpus.held_out, corpus.backgrounds[1], pairs)
         matches = confirm(matches, confirmation.table)
         power, n_pairs = confirmation.power, confirmation.tested_pairs
     return Association(found._replace(table=with_evidence(matches)), power, n_pairs)
@@ -178,7 +245,7 @@ def on_contigs(table: pa.Table, contigs: Collection[int]) -> pa.Table:
 def association_record(
     association: Association,
     catalogue: MotifCatalogue | None,
-    hits: MotifHits | None,
+    corpus: Corpus,
     *,
     motif_p: float,
 ) -> dict[str, object]:
@@ -206,7 +273,9 @@ def association_record(
         "motif_p": motif_p,
         "motif_floor_p": FLOOR_P,
         "pseudocount": PSEUDOCOUNT,
-        "background": None if hits is None else [round(f, 6) for f in hits.background.tolist()],
+        "background": (
+            None if catalogue is None else [round(f, 6) for f in corpus.background.tolist()]
+        ),
     }
 
 
@@ -221,10 +290,11 @@ def _with_similarity(
     matches: pa.Table, peaks: pa.Table, corpus: Corpus, catalogue: MotifCatalogue
 ) -> pa.Table:
     """How like its matrix the row's own motif is, and the matrix it is most like."""
-    own = row_motifs(peaks, corpus.only(corpus.discovery), np.unique(row_of(matches)))
-    rows = compare(own, catalogue.motifs, matches).to_pylist()
-    found = {(r["feature"], r["strand"], r["matrix_id"]): r for r in rows}
-    best = {(r["feature"], r["strand"]): r["matrix_id"] for r in rows if r["best"]}
+    rows = np.unique(row_of(matches))
+    own = row_motifs(peaks, corpus.codes, rows, background=corpus.background)
+    alike = compare(own, catalogue.motifs, matches).to_pylist()
+    found = {(r["feature"], r["strand"], r["matrix_id"]): r for r in alike}
+    best = {(r["feature"], r["strand"]): r["matrix_id"] for r in alike if r["best"]}
     keys = list(
         zip(
             *(matches[name].to_pylist() for name in ("feature", "strand", "matrix_id")), strict=True

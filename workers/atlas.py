@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from annotations.activation_parts import folder_activations
 from annotations.atlas import MAX_BYTES, Atlas, write_atlas
 from annotations.atlas_build import best_matches, build_atlas, contigs_of_result
 from annotations.cards import ATLAS_FOLDER, DictionaryCard, find_cards
@@ -222,7 +223,7 @@ def _causal(
     return causal_table(
         open_dictionary(card, roots, choose_device(request.device)),
         Sites.of(codes, sites),
-        result / "activations.parquet",
+        folder_activations(result),
         pairs,
         load_motifs(options.taxon, options.release).motifs,
         options=sites,

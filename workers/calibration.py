@@ -117,7 +117,7 @@ def sample_windows(encoder: Encoder, reference: Path, windows: int) -> WindowSam
     Returns
     -------
     sample : WindowSample
-        Wanted are the bases a window owns: each has its left context.
+        Wanted are the bases a window owns: each has its context.
 
     Raises
     ------
@@ -129,8 +129,7 @@ def sample_windows(encoder: Encoder, reference: Path, windows: int) -> WindowSam
     sequences = [encode_bases(record.sequence) for record in read_sequences(reference).records]
     chosen = _spaced(sequences, encoder, windows)
     card = encoder.dictionary
-    width = card.stride + card.context
-    codes = np.full((len(chosen), width), N_CODE, dtype=np.uint8)
+    codes = np.full((len(chosen), card.window), N_CODE, dtype=np.uint8)
     wanted = np.zeros(codes.shape, dtype=bool)
     for row, window in enumerate(chosen):
         bases = sequences[window.contig][slice(*window.read)]
@@ -220,6 +219,7 @@ def _spaced(sequences: Sequence[NDArray[np.uint8]], encoder: Encoder, count: int
         lengths,
         stride=card.stride,
         context=card.context,
+        ahead=card.ahead,
         strands="both",
     )
     full = [

@@ -14,13 +14,13 @@ Effects are positive in the expected direction. Unknown is None: a test with few
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.activation_parts import ActivationSource
 from annotations.cards import DictionaryCard
 from annotations.causal_sites import (
     MIN_SITES,
@@ -82,7 +82,7 @@ class SiteEncoder(Protocol):
 
     @property
     def dictionary(self) -> DictionaryCard:
-        """Card of the dictionary; its `context` says how far a base looks back."""
+        """Card of the dictionary; its `context` and `ahead` say how far a base looks."""
 
     def activations_of(
         self, codes: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None
@@ -169,7 +169,7 @@ def placed(result: CausalResult, excerpt: Excerpt) -> CausalResult:
 def causal_test(
     encoder: SiteEncoder,
     genome: Genome,
-    activations: Path,
+    activations: ActivationSource,
     *,
     feature: int,
     strand: int,
@@ -187,7 +187,7 @@ def causal_test(
         The opened dictionary that made the activations.
     genome : Genome
         The sequences of the run, laid out with the same options.
-    activations : Path
+    activations : ActivationSource
         `activations.parquet` of the run.
     feature : int
         Of the dictionary.
@@ -222,7 +222,7 @@ def causal_test(
 def causal_table(
     encoder: SiteEncoder,
     genome: Genome,
-    activations: Path,
+    activations: ActivationSource,
     pairs: pa.Table,
     motifs: Sequence[Motif],
     *,
@@ -351,7 +351,7 @@ def _test(
 ) -> CausalResult:
     """Both tests of a row that has been read."""
     scorer = MotifScorer(motif, genome.background, p=options.motif_p)
-    context = encoder.dictionary.context
+    card = encoder.dictionary
     typical = float(np.median(row.value[: options.sites])) if len(row.value) else None
     unasked = Effect.refused("not asked for")
     result = CausalResult(
@@ -381,7 +381,7 @@ def _test(
         return measure(encoder, reads, row.feature, batch=batch, check=check)
 
     found = site_hits(row, scorer)
-    sites = disruptions(row, found, scorer, genome, options, context=context)
+    sites = disruptions(row, found, scorer, genome, options, context=card.context, ahead=card.ahead)
     result = _disrupted(
         result._replace(offset=found.offset), sites, len(found.peak), len(row.value), measured
     )
@@ -390,7 +390,16 @@ def _test(
     silent = silent_windows(row, scorer, genome, options)
     effects = [
         _inserted(
-            insertions(row, silent, orientation, scorer, genome, options, context=context),
+            insertions(
+                row,
+                silent,
+                orientation,
+                scorer,
+                genome,
+                options,
+                context=card.context,
+                ahead=card.ahead,
+            ),
             len(silent),
             typical,
             measured,

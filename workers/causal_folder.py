@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from numpy.typing import NDArray
 
+from annotations.activation_parts import ONE_FILE
 from annotations.cards import find_cards
 from annotations.causal_sites import CausalOptions, Genome
 from annotations.errors import FormatError, UnknownNameError, WeightsError
@@ -118,9 +119,7 @@ def causal_of_folder(
         found = causal_test(
             encoder,
             Genome.of([whole[c][s:e] for c, s, e in excerpt.spans], options),
-            excerpt.activations(
-                result.files["activations.parquet"], Path(scratch) / "activations.parquet"
-            ),
+            excerpt.activations(result.activations, Path(scratch) / ONE_FILE),
             feature=feature,
             strand=STRAND_SIGNS[strand],
             motif=motif,

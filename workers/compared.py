@@ -1,7 +1,8 @@
 """`saetrack annotate --variants` and `--alleles`: the records of the run, and what is told of them.
 
 SEQ + VCF --cut_records--> two records for each variant (annotations.alleles)
-result of the merge --write_compared--> alleles.json, allele_effects.tsv, rows to be drawn
+result of the merge --write_compared--> alleles.json, allele_effects.tsv, rows to be drawn,
+                                         substitutions.tsv where the model's expectation is kept
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ from annotations.allele_inputs import AlleleRequest, compared
 from annotations.alleles import ALLELES_FILE, Alleles, Cut, alleles_json
 from annotations.cards import Cards, DictionaryCard, file_sha256
 from annotations.errors import UnknownNameError
+from annotations.expectation_file import SUBSTITUTIONS_FILE
 from annotations.genome_folder import Genome, GenomeBases, open_genome
 from annotations.sequences import read_sequences
 from annotations.tables import write_tsv
@@ -22,6 +24,9 @@ from workers.merge import EFFECTS_FILE
 
 EFFECTS_TSV = "allele_effects.tsv"
 """The table of changes as text, with the names of the pairs."""
+
+SUBSTITUTIONS_TSV = "substitutions.tsv"
+"""How much one letter of each substitution is expected against the other, as text."""
 
 
 def cut_records(
@@ -94,6 +99,9 @@ def write_compared(folder: Path, alleles: Alleles, top: int) -> list[FeatureRow]
     at = effects.schema.get_field_index("pair") + 1
     told = effects.add_column(at, "name", names.cast(pa.string()))
     write_tsv(_with_places(told, alleles), folder / EFFECTS_TSV)
+    if (folder / SUBSTITUTIONS_FILE).is_file():
+        substitutions = pq.read_table(folder / SUBSTITUTIONS_FILE)
+        write_tsv(_substitutions_told(substitutions, alleles), folder / SUBSTITUTIONS_TSV)
     order = np.argsort(-np.abs(effects["change"].to_numpy()), kind="stable")
     first = effects.select(["feature", "strand"]).take(pa.array(order)).to_pylist()
     rows = (FeatureRow(row["feature"], "+" if row["strand"] > 0 else "-") for row in first)
@@ -108,6 +116,20 @@ def _with_places(effects: pa.Table, alleles: Alleles) -> pa.Table:
     at = effects.schema.get_field_index("position") + 1
     named = effects.add_column(at, "contig", pa.array([p.contig for p in pairs], pa.string()))
     return named.add_column(at + 1, "contig_position", bases)
+
+
+def _substitutions_told(table: pa.Table, alleles: Alleles) -> pa.Table:
+    """Put name, contig and base behind the number of each pair."""
+    pairs = [alleles.pairs[index] for index in table["pair"].to_pylist()]
+    told = {
+        "name": pa.array([pair.name for pair in pairs], pa.string()),
+        "id": pa.array([pair.id for pair in pairs], pa.string()),
+        "contig": pa.array([pair.contig for pair in pairs], pa.string()),
+        "position": pa.array([pair.offset + pair.change.start for pair in pairs], pa.int64()),
+    }
+    for at, (name, values) in enumerate(told.items(), 1):
+        table = table.add_column(at, name, values)
+    return table
 
 
 def _file_record(path: Path) -> dict[str, object]:

@@ -47,7 +47,6 @@ def export(folder: Path, contigs: Sequence[Contig]) -> list[Path]:
         If a file of the result is missing.
     """
     names = [contig.name for contig in contigs]
-    tables = {name: _read(folder, name) for name in ("features", "peaks", "matches", "concepts")}
     listed = pa.table(
         [
             pa.array(names, pa.string()),
@@ -56,11 +55,11 @@ def export(folder: Path, contigs: Sequence[Contig]) -> list[Path]:
         ],
         schema=CONTIGS_SCHEMA,
     )
-    write_tsv(tables["features"], folder / "features.tsv")
-    write_tsv(tables["matches"], folder / "matches.tsv")
-    write_tsv(tables["concepts"], folder / "concepts.tsv")
-    write_tsv(with_contig_names(tables["peaks"], names), folder / "peaks.tsv")
-    write_peaks_bed(for_bed(tables["peaks"], tables["features"]), names, folder / "peaks.bed")
+    for name in ("features", "matches", "concepts"):
+        write_tsv(_read(folder, name), folder / f"{name}.tsv")
+    peaks = _read(folder, "peaks")
+    write_tsv(with_contig_names(peaks, names), folder / "peaks.tsv")
+    write_peaks_bed(for_bed(peaks, _read(folder, "features")), names, folder / "peaks.bed")
     write_tsv(listed, folder / "contigs.tsv")
     pq.write_table(listed, folder / "contigs.parquet")
     return [
@@ -91,7 +90,8 @@ def for_bed(peaks: pa.Table, features: pa.Table) -> pa.Table:
     at = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
     if len(keys):
         index = pa.array(order[at], mask=keys[order][at] != wanted)
-        label = known.column("label").take(index)
+        # a dictionary: the same text stands at many peaks
+        label = known.column("label").combine_chunks().dictionary_encode().take(index)
     else:
         label = pa.nulls(len(wanted), pa.string())
     return (

@@ -29,9 +29,29 @@ ATLAS_COLUMNS = {
 """Columns of an atlas, and their names in the table of features."""
 
 
+def with_peaks(features: pa.Table, peaks: LabelledPeaks) -> pa.Table:
+    """Put what stands at this run's top peaks beside the statistics of each feature row.
+
+    Parameters
+    ----------
+    features : Table of `annotations.peaks.FEATURES_SCHEMA`
+        One row per feature and strand that was scanned, the silent ones too.
+    peaks : LabelledPeaks
+        The top peaks and what stands there.
+
+    Returns
+    -------
+    table : Table
+        The rows of `features` in their order, with the columns ``peak_*``; null where nothing is
+        known.
+    """
+    for name, values in _peak_columns(row_keys(features), peaks).items():
+        features = features.append_column(name, values)
+    return features
+
+
 def feature_table(
     features: pa.Table,
-    peaks: LabelledPeaks,
     matches: pa.Table,
     labels: pa.Table | None,
     *,
@@ -44,10 +64,8 @@ def feature_table(
 
     Parameters
     ----------
-    features : Table of `annotations.peaks.FEATURES_SCHEMA`
-        One row per feature and strand that was scanned, the silent ones too.
-    peaks : LabelledPeaks
-        The top peaks and what stands there.
+    features : Table
+        Of `with_peaks`.
     matches : Table of `annotations.enrichment.MATCHES_SCHEMA`
         Tests of this run, best first.
     labels : Table or None
@@ -63,8 +81,6 @@ def feature_table(
     """
     rows = row_keys(features)
     table = features
-    for name, values in _peak_columns(rows, peaks).items():
-        table = table.append_column(name, values)
     claimed = matches.filter(pc.less_equal(matches.column("q"), significant_q))
     for source, target in (
         ("matrix_id", "match_motif_id"),

@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotations.activations import merge_stretches
+from annotations.activation_merge import merge_activations
+from annotations.activation_parts import LAYOUT, ONE_FILE
 from annotations.active_bases import LARGEST_POSITION, locus_index
 from annotations.allele_effects import allele_effects
 from annotations.alleles import Alleles, alleles_record
@@ -54,19 +55,17 @@ from workers.association import (
     on_contigs,
     scan_corpus,
 )
-from workers.features import feature_table
+from workers.expectation import merge_expectation
+from workers.features import feature_table, with_peaks
 from workers.peak_labels import GenePlaces, label_peaks
-from workers.run_sequences import Sequences, read_codes, regions_record
+from workers.run_sequences import Sequences, read_codes, regions_record, whole_contigs
 
-RESULT_FILES = (
-    "activations.parquet",
-    "features.parquet",
-    "peaks.parquet",
-    "matches.parquet",
-    "concepts.parquet",
-    "provenance.json",
-)
-"""What a merge writes; all but the last are the same bytes for the same inputs."""
+TABLE_FILES = ("features.parquet", "peaks.parquet", "matches.parquet", "concepts.parquet")
+"""Tables that a merge writes besides the activations."""
+
+RESULT_FILES = (ONE_FILE, *TABLE_FILES, "provenance.json")
+"""What a merge writes; all but the last are the same bytes for the same inputs. Of a large result
+the first is `annotations.activation_parts.INDEX_FILE`, with parts beside it."""
 
 EFFECTS_FILE = "allele_effects.parquet"
 """What a merge writes besides where the sequences are alleles of each other."""
@@ -97,6 +96,7 @@ STAGE_SHARES = {
     "concepts": 0.15,
     "features": 0.05,
     "alleles": 0.0,  # short, and only where alleles are compared
+    "expectation": 0.0,  # short, and only where it was asked for
 }
 """About what part of a merge's time each step takes, over a chromosome with genes."""
 
@@ -198,48 +198,60 @@ def merge(
         raise OptionError("there is nothing to merge: no shards were given")
     started = utc_now()
     stages = Stages(on_stage, on_progress)
-    activations = out / "activations.parquet"
-    with stages.stage("activations"):
-        merge_stretches(
-            [shard / "activations.parquet" for shard in shards],
-            activations,
-            on_part=stages.within("activations"),
-        )
-    with stages.stage("peaks"):
-        statistics = sum_statistics(shards)
-        found_peaks = top_peaks(
-            _peaks_of(shards), per_feature=options.peaks_per_feature, held_out=options.held_out
-        )
-        features = features_table(statistics)
-        sequences = read_codes(fasta, spans)
-        corpus = corpus_of(sequences, options.held_out)
-        excerpt = sequences.excerpt
-        peaks = excerpt.inside(found_peaks)
-    scanned = None
-    hits = HITS_SCHEMA.empty_table()
-    catalogue = catalogue_of(options, motifs)
-    if catalogue is not None:
-        with stages.stage("motifs"):
-            scanned = scan_corpus(
-                corpus, catalogue, p=options.motif_p, on_part=stages.within("motifs")
+    # what is read again and grows with the genome lies in files, as long as the steps last
+    with tempfile.TemporaryDirectory(dir=out, prefix="merging-") as folder:
+        scratch = Path(folder)
+        with stages.stage("activations"):
+            merged = merge_activations(
+                [shard / ONE_FILE for shard in shards],
+                out,
+                spans=whole_contigs(fasta) if spans is None else spans,
+                n_features=dictionary.d_sae,
+                layout=LAYOUT,
+                on_part=stages.within("activations"),
             )
-            hits = scanned.table
-    if genes is not None and spans is not None:
-        genes = near_spans(genes, excerpt.spans)
-    with stages.stage("labels"):
-        places = None if genes is None else _gene_places(found_peaks, genes, sequences.lengths, out)
-        labelled = label_peaks(peaks, hits, catalogue, genes, places, held_out=corpus.held_out)
-    with tempfile.TemporaryDirectory(dir=out, prefix="inside-") as folder:
-        inside = excerpt.activations(activations, Path(folder) / activations.name)
+            activations = out / merged[0]
+        with stages.stage("peaks"):
+            statistics = sum_statistics(shards)
+            found_peaks = top_peaks(
+                _peaks_of(shards), per_feature=options.peaks_per_feature, held_out=options.held_out
+            )
+            features = features_table(statistics)
+            sequences = read_codes(fasta, spans, folder=scratch)
+            corpus = corpus_of(sequences, options.held_out, options.seed)
+            excerpt = sequences.excerpt
+            peaks = excerpt.inside(found_peaks)
+        scanned = None
+        catalogue = catalogue_of(options, motifs)
+        if catalogue is not None:
+            with stages.stage("motifs"):
+                scanned = scan_corpus(
+                    corpus, catalogue, peaks, p=options.motif_p, on_part=stages.within("motifs")
+                )
+        if genes is not None and spans is not None:
+            genes = near_spans(genes, excerpt.spans)
+        with stages.stage("labels"):
+            labelled = label_peaks(
+                peaks,
+                HITS_SCHEMA.empty_table() if scanned is None else scanned.table,
+                catalogue,
+                genes,
+                None if genes is None else _gene_places(found_peaks, genes, sequences.lengths, out),
+                held_out=corpus.held_out,
+            )
+            features = with_peaks(features, labelled)
+            pq.write_table(excerpt.outside(labelled.table), out / "peaks.parquet")
+            del found_peaks, labelled  # text for every peak: more than all that follows
+        inside = excerpt.activations(activations, scratch / ONE_FILE)
         with stages.stage("matches"):
             found = associate(
                 peaks,
-                hits,
+                scanned,
                 corpus,
                 inside,
+                scratch,
                 n_features=dictionary.d_sae,
                 catalogue=catalogue,
-                seed=options.seed,
             )
             matches = found.matches.table
         with stages.stage("concepts"):
@@ -253,25 +265,30 @@ def merge(
                     held_out=list(corpus.held_out),
                     # copies of a repeat lie in the same gene part by descent: they count once
                     peaks=without_copies(on_contigs(peaks, corpus.discovery), sequences.codes),
+                    scratch=scratch,
                 )
     with stages.stage("features"):
         labels = None if atlas is None else load_atlas(atlas, dictionary.sha256)
         features = feature_table(
             features,
-            labelled,
             matches,
             None if labels is None else labels.labels,
             significant_q=SIGNIFICANT_Q,
         )
-    written = list(RESULT_FILES[:-1])
+    # the index of parts holds the digest of each
+    written = [merged[0], *TABLE_FILES]
     if alleles is not None:
         with stages.stage("alleles"):
             effects = allele_effects(activations, alleles)
             # small groups: a question is for one pair
             pq.write_table(effects, out / EFFECTS_FILE, row_group_size=32_768)
             written.append(EFFECTS_FILE)
+    expectation = None
+    if options.expectation:
+        with stages.stage("expectation"):
+            expectation = merge_expectation(shards, out, alleles, sequences.codes)
+            written += expectation.files
     pq.write_table(features, out / "features.parquet")
-    pq.write_table(excerpt.outside(labelled.table), out / "peaks.parquet")
     pq.write_table(matches, out / "matches.parquet")
     pq.write_table(concepts, out / "concepts.parquet")
     result = MergeResult(
@@ -291,6 +308,8 @@ def merge(
             "model_sha256": dictionary.model_sha256,
             "d_sae": dictionary.d_sae,
             "layer": dictionary.layer,
+            # left out where it is the usual one, so that other results stay what they were
+            **({} if dictionary.tap == "residual" else {"tap": dictionary.tap}),
             "stride": dictionary.stride,
             "context": dictionary.context,
             "gate": dictionary.gate,
@@ -312,14 +331,15 @@ def merge(
             "shards": len(shards),
             "active_feature_rows": result.features,
             "peaks": result.peaks,
-            "motif_hits": hits.num_rows,
+            "motif_hits": 0 if scanned is None else scanned.total,
             "matches": result.matches,
             "confirmed_matches": result.confirmed,
             "concepts": concepts.num_rows,
         },
         "held_out": list(options.held_out),
         "alleles": None if alleles is None else alleles_record(alleles),
-        "motif_test": association_record(found, catalogue, scanned, motif_p=options.motif_p),
+        **({} if expectation is None else {"expectation": expectation.record}),
+        "motif_test": association_record(found, catalogue, corpus, motif_p=options.motif_p),
         "files": {
             name: {"bytes": (out / name).stat().st_size, "sha256": file_sha256(out / name)}
             for name in written
@@ -352,7 +372,7 @@ def _peaks_of(shards: Sequence[Path]) -> Iterator[pa.Table]:
         yield pq.read_table(shard / "peaks.parquet")
 
 
-def corpus_of(sequences: Sequences, held_out: Collection[int]) -> Corpus:
+def corpus_of(sequences: Sequences, held_out: Collection[int], seed: int) -> Corpus:
     """The sequences of a computation and those of them that discovery does not see.
 
     Parameters
@@ -360,6 +380,8 @@ def corpus_of(sequences: Sequences, held_out: Collection[int]) -> Corpus:
     sequences : Sequences
     held_out : collection of int
         Contigs; in the corpus, the spans on them.
+    seed : int
+        Of the random background windows.
 
     Raises
     ------
@@ -372,7 +394,7 @@ def corpus_of(sequences: Sequences, held_out: Collection[int]) -> Corpus:
             f"held_out must leave at least one of the {len(known)} contigs, which are numbered "
             f"from 0, got {sorted(held_out)}"
         )
-    return Corpus(codes=sequences.codes, held_out=sequences.excerpt.held_out(held_out))
+    return Corpus(codes=sequences.codes, held_out=sequences.excerpt.held_out(held_out), seed=seed)
 
 
 def confirmed(matches: pa.Table) -> int:

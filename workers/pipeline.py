@@ -3,12 +3,14 @@
     spans --windows--> codes [batch, length] --encoder--> active (base, feature, value)
         --> activations.parquet, peaks.parquet, statistics.parquet
 
-A shard owns its spans. It reads further on both sides: windows need left
-context (`annotations.windows`), and whether a base near the edge is a peak
+A shard owns its spans. It reads further on both sides: windows need context
+(`annotations.windows`), and whether a base near the edge is a peak
 depends on `annotations.peaks.RADIUS` bases beyond it. The window grid is
 anchored at base 0 of each contig, so a base is always seen in the same window,
-whichever shard it falls in. A window is padded on the right, to a width that its own
-length decides: the models are causal, so padding changes no base before it.
+whichever shard it falls in. A window is padded with N on the right, to a width that its own
+length decides. Where a tap sees only what precedes a base, padding changes nothing; where it
+sees both sides, as many N as its context stand beyond the end of every contig, so that how
+far the padding goes changes nothing either.
 
 `merge` in `workers.merge` joins the shards of a computation.
 """
@@ -136,7 +138,12 @@ def run_shard(
     with open_fasta(fasta) as source:
         lengths = {span.contig: source.length(str(span.contig)) for span in spans}
         windows = windows_of(
-            spans, lengths, stride=card.stride, context=card.context, strands=strands
+            spans,
+            lengths,
+            stride=card.stride,
+            context=card.context,
+            ahead=card.ahead,
+            strands=strands,
         )
         total = sum(window.cell[1] - window.cell[0] for window in windows)
         known = sum(_known_bases(source.fetch(str(c), s, e)) for c, s, e in spans)
@@ -147,7 +154,7 @@ def run_shard(
             return encode_bases(source.fetch(str(window.contig), *window.read))
 
         for group, rows in encode_windows(
-            windows, codes_of, encoder, width=card.stride + card.context, batch=batch
+            windows, codes_of, encoder, width=card.window, batch=batch
         ):
             parts.append(_packed(group, rows, places))
             done += sum(window.cell[1] - window.cell[0] for window in group)
@@ -211,6 +218,7 @@ def windows_of(
     stride: int,
     context: int,
     strands: Strands,
+    ahead: int = 0,
 ) -> list[Window]:
     """The reads that cover spans and their halo, each cell of the grid once per strand.
 
@@ -224,6 +232,8 @@ def windows_of(
         Bases a window owns, and bases of left context it reads besides.
     strands : {"both", "forward"}
         The passes to make.
+    ahead : int
+        Bases it reads behind those it owns.
 
     Returns
     -------
@@ -259,7 +269,7 @@ def windows_of(
         starts = np.unique(np.concatenate(touched)) * stride
         cells = np.stack([starts, np.minimum(starts + stride, length)], axis=1)
         for strand in passes:
-            reads = read_spans(cells, lengths[contig], context, strand)
+            reads = read_spans(cells, lengths[contig], context, strand, ahead=ahead)
             windows += [
                 Window(contig, (read[0], read[1]), (cell[0], cell[1]), strand)
                 for cell, read in zip(cells.tolist(), reads.tolist(), strict=True)
@@ -287,7 +297,7 @@ def encode_windows(
         The opened dictionary.
     width : int
         Bases of a whole window; shorter ones are padded, on the right, with N, to as few eighths
-        of it as hold them.
+        of it as hold them, and as many N beyond the end of a contig as the dictionary reads ahead.
     batch : int
         Whole windows at once, or as many bases of shorter ones; the last batch is padded with
         windows of N, which are never active.
@@ -299,9 +309,7 @@ def encode_windows(
     rows : SparseWindows
         Their active features at the bases of their cells; `window` indexes `group`.
     """
-    for padded, members in _by_width(
-        windows, width, math.ceil(encoder.dictionary.nt_per_token)
-    ).items():
+    for padded, members in _by_width(windows, width, encoder.dictionary).items():
         # as many bases as a batch of whole windows; the width is the window's own, so that it is
         # encoded in the same shape whatever else is in the shard
         rows, at = batch * width // padded, 0
@@ -322,12 +330,19 @@ WIDTHS = 8
 """Widths that windows are padded to: multiples of an eighth of a whole window."""
 
 
-def _by_width(windows: Sequence[Window], width: int, nt_per_token: int) -> dict[int, list[Window]]:
-    """Windows by the width they are padded to, which depends on nothing but their length."""
+def _by_width(
+    windows: Sequence[Window], width: int, card: DictionaryCard
+) -> dict[int, list[Window]]:
+    """Windows by the width they are padded to, which depends on nothing but their own place."""
+    nt_per_token = math.ceil(card.nt_per_token)
     step = -(-width // (WIDTHS * nt_per_token)) * nt_per_token
     found: dict[int, list[Window]] = {}
     for window in windows:
-        length = window.read[1] - window.read[0]
+        # to the end of the cell in the sense of reading, and what is read ahead of it, N or not
+        if window.strand == "+":
+            length = window.cell[1] - window.read[0] + card.ahead
+        else:
+            length = window.read[1] - window.cell[0] + card.ahead
         found.setdefault(min(width, -(-length // step) * step), []).append(window)
     return found
 

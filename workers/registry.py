@@ -118,6 +118,23 @@ class Encoder:
         return self._encode(h, read, read)
 
     @torch.inference_mode()
+    def log_probabilities_of(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the model expects at every base of some windows.
+
+        Parameters
+        ----------
+        codes : ndarray of uint8, shape (batch, length)
+            Base codes of windows of one length, not padded.
+
+        Returns
+        -------
+        log_probabilities : ndarray of float32, shape (batch, length, 4)
+            Natural logarithms, as `LanguageModel.log_probabilities`; NaN where nothing is said.
+        """
+        found = self.language_model.log_probabilities(upload(codes, self.device))
+        return found.float().cpu().numpy()
+
+    @torch.inference_mode()
     def inputs_of(self, codes: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> Tensor:
         """What the dictionary is given of some windows, before its gate.
 
@@ -212,7 +229,12 @@ def open_dictionary(
     _verify(folder / SAE_WEIGHTS, card.sha256)
     state = TensorFile(model_folder / model_card.weights, device)
     language_model = load_language_model(
-        model_card, state, card.dtype, model_folder, blocks=None if whole else card.layer
+        model_card,
+        state,
+        card.dtype,
+        model_folder,
+        blocks=None if whole else card.layer,
+        tap=card.tap,
     )
     coder = as_served(load_sae_lens(folder), card).to(device)
     _check_fit(card, language_model, coder)
@@ -362,7 +384,7 @@ def _check_fit(card: DictionaryCard, model: LanguageModel, coder: SparseCoder) -
             f"dictionary {card.id!r} reads {coder.d_in} channels after block {card.layer}, but "
             f"model {card.model_id!r} has {model.width} channels and {model.n_blocks} blocks"
         )
-    length = card.stride + card.context
+    length = card.window
     if model.max_length is not None and length > model.max_length:
         raise WeightsError(
             f"dictionary {card.id!r} is to read windows of {length} bases, but model "

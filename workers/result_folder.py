@@ -16,9 +16,11 @@ from typing import Any, NamedTuple, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from annotations.activation_parts import INDEX_FILE, ONE_FILE
 from annotations.alleles import ALLELES_FILE
 from annotations.cards import DictionaryCard, file_sha256
 from annotations.errors import FormatError, OptionError, StorageError
+from annotations.expectation_file import EXPECTATION_FILE, SUBSTITUTIONS_FILE
 from annotations.genes import skipped_entries
 from annotations.options import RunOptions
 from annotations.peaks import RADIUS
@@ -26,11 +28,12 @@ from annotations.provenance import peak_memory_bytes, read_provenance
 from annotations.ranking import active_features
 from annotations.run_motifs import STORED, read_motif_file
 from annotations.types import Contig, Span
-from app.catalog import Result
+from app.catalog import Result, folder_files
+from app.expectation import EXPECTATION_FILES
 from app.feature_rows import FeatureRow
 from app.folder_page import PAGE_FOLDER
 from app.static_folder import ALLELE_TRACKS, FEATURES_FOLDER, GENE_FILES, write_folder
-from workers.compared import EFFECTS_TSV, write_compared
+from workers.compared import EFFECTS_TSV, SUBSTITUTIONS_TSV, write_compared
 from workers.export import export
 from workers.job import Job
 from workers.merge import EFFECTS_FILE, RESULT_FILES, MergeResult, merge
@@ -171,8 +174,13 @@ def finish(
         parts = scratch / "genes.parquet"
         if job.genes is not None:
             pq.write_table(job.genes, parts)
+        result_names = (*RESULT_FILES, EFFECTS_FILE, EXPECTATION_FILE, SUBSTITUTIONS_FILE)
         result = Result(
-            files={name: folder / name for name in (*RESULT_FILES, EFFECTS_FILE)},
+            files={
+                name: path
+                for name, path in folder_files(folder, result_names).items()
+                if path.is_file()
+            },
             names=[contig.name for contig in job.contigs],
             lengths=[contig.length for contig in job.contigs],
             options=job.options,
@@ -279,13 +287,18 @@ def earlier_files(out: Path) -> list[Path]:
     Motifs are told by the digest that the earlier provenance holds.
     """
     found = list((out / EARLIER_SIGNAL_FOLDER).glob("f[0-9]*.bw"))
+    index = out / INDEX_FILE
+    if index.is_file():
+        found += [index, *index.parent.glob("[0-9]*-[0-9]*.parquet")]
     for name in ("signal.bw", "peaks.bb", *ALLELE_TRACKS):
         found += (out / FEATURES_FOLDER).glob(f"[0-9]*/{name}")
     provenance = out / "provenance.json"
     if not provenance.is_file():
         return found
-    of_alleles = (ALLELES_FILE, EFFECTS_FILE, EFFECTS_TSV)
-    optional = [out / name for name in (*GENE_FILES, *of_alleles, f"{PAGE_FOLDER}/data.js")]
+    of_alleles = (ALLELES_FILE, EFFECTS_FILE, EFFECTS_TSV, SUBSTITUTIONS_FILE, SUBSTITUTIONS_TSV)
+    of_model = (EXPECTATION_FILE, *EXPECTATION_FILES)
+    named = (ONE_FILE, *GENE_FILES, *of_alleles, *of_model, f"{PAGE_FOLDER}/data.js")
+    optional = [out / name for name in named]
     found += [path for path in optional if path.is_file()]
     try:
         record = read_provenance(provenance)

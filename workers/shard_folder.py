@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from annotations.errors import StateError
 from annotations.options import RunOptions
 from annotations.types import Span
-from workers.pipeline import WindowEncoder, run_shard
+from workers.expectation import ExpectingEncoder, write_expectation
+from workers.pipeline import run_shard
 
 MADE_BY = "made.json"
 """File of a shard that says what made it."""
@@ -105,7 +106,7 @@ def encode(
     work: Path,
     fasta: Path,
     plan: Mapping[int, tuple[Span, ...]],
-    encoder: WindowEncoder,
+    encoder: ExpectingEncoder,
     options: RunOptions,
     *,
     batch: int,
@@ -122,8 +123,8 @@ def encode(
         Normalised sequences, named by their index.
     plan : mapping of int to tuple of Span
         Shards of `annotations.windows.plan_shards` by their number: all of them, or some.
-    encoder : WindowEncoder
-        The opened dictionary.
+    encoder : ExpectingEncoder
+        The opened dictionary; with its whole model where the options ask for an expectation.
     options : RunOptions
         What the user chose.
     batch : int
@@ -139,6 +140,7 @@ def encode(
     """
     shards: list[Path] = []
     before = computed = 0
+    passes = 2 if options.expectation else 1
     for number, spans in plan.items():
         shard = shard_path(work, number)
         shards.append(shard)
@@ -157,8 +159,18 @@ def encode(
                     batch=batch,
                     peaks_per_feature=options.peaks_per_feature,
                     held_out=options.held_out,
-                    on_progress=lambda done, before=before: on_progress(before + done),  # type: ignore[misc]
+                    on_progress=lambda done, at=before: on_progress(at + done // passes),  # type: ignore[misc]
                 )
+                if options.expectation:
+                    at = before + bases // passes
+                    write_expectation(
+                        fasta,
+                        spans,
+                        encoder,
+                        part,
+                        batch=batch,
+                        on_progress=lambda done, at=at: on_progress(at + done // passes),  # type: ignore[misc]
+                    )
                 took = round(time.monotonic() - started, 3)
                 made = json.dumps({**made_by, "seconds": took}, sort_keys=True)
                 (part / MADE_BY).write_text(made + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ an error of the data fails the run with its message, anything else is tried agai
 Analyses of complete runs go the same way, in `workers.analyses`.
 """
 
+import errno
 import logging
 import shutil
 import tempfile
@@ -49,6 +50,7 @@ from app.shards import claim, fail, finish, give_back, is_handed_in, renew
 from app.storage import Manifest, Storage
 from app.submissions import atlas_digest
 from workers.device import choose_device, describe_device, gpu_memory, is_out_of_memory
+from workers.expectation import write_expectation
 from workers.merge import merge
 from workers.pipeline import Canceled, run_shard
 from workers.registry import Encoder, open_dictionary
@@ -109,6 +111,12 @@ def verdict(error: Exception) -> Verdict:
     if is_out_of_memory(error):
         message = "memory ran out even for one window at a time; use a machine with more memory"
         return Verdict("out-of-memory", message, False, "EXECUTOR_ERROR")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        message = (
+            f"the disk of the worker's machine is full ({error.strerror}); once there is space, "
+            "submit the same again, which goes on where this ended"
+        )
+        return Verdict("storage-error", message, True, "SYSTEM_ERROR", True)
     if isinstance(error, OSError):
         return Verdict("storage-error", f"{error.strerror or error}", True, "SYSTEM_ERROR", True)
     message = f"internal error ({type(error).__name__}); the worker's log holds the details"
@@ -234,7 +242,7 @@ class ShardRunner:
         self.name = name
         self.stopping = stopping
         self.batch = batch
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[tuple[str, bool], Encoder] = {}
         self._counts = WorkerStatus()
 
     def status(self) -> WorkerStatus:
@@ -332,25 +340,39 @@ class ShardRunner:
     def store(self, claimed: ClaimedShard, lease: Lease, folder: Path) -> Manifest:
         """Store what the work made, under the claim's own folder."""
         manifest = {}
-        for path in sorted(folder.iterdir()):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             lease.check()
-            manifest[path.name] = self.storage.put_file(f"{claimed.prefix}/{path.name}", path)
+            name = path.relative_to(folder).as_posix()
+            manifest[name] = self.storage.put_file(f"{claimed.prefix}/{name}", path)
         return manifest
 
     def _encode(self, claimed: ClaimedShard, lease: Lease, out: Path) -> None:
         """Activations, peaks and statistics of the shard's spans."""
-        encoder = self.encoder(self._card(claimed))
+        expectation = claimed.options.expectation
+        encoder = self.encoder(self._card(claimed), whole=expectation)
         lease.check()
+        fasta = self._input(claimed, "sequences.fa")
+        passes = 2 if expectation else 1
         run_shard(
-            self._input(claimed, "sequences.fa"),
+            fasta,
             claimed.spans,
             encoder,
             out,
             strands=claimed.options.strands,
             batch=self.batch,
             held_out=claimed.options.held_out,
-            on_progress=lease.check,
+            on_progress=lambda done: lease.check(done // passes),
         )
+        if expectation:
+            half = sum(span.length for span in claimed.spans) // passes
+            write_expectation(
+                fasta,
+                claimed.spans,
+                encoder,
+                out,
+                batch=self.batch,
+                on_progress=lambda done: lease.check(half + done // passes),
+            )
 
     def _merge(self, claimed: ClaimedShard, lease: Lease, out: Path) -> None:
         """The result of the whole computation."""
@@ -385,14 +407,20 @@ class ShardRunner:
             on_progress=lambda share: lease.check(int(share * claimed.bases)),
         )
 
-    def encoder(self, card: DictionaryCard) -> Encoder:
-        """The opened dictionary of a card; the last one is kept, since weights fill memory."""
-        if card.sha256 not in self._encoders:
+    def encoder(self, card: DictionaryCard, *, whole: bool = False) -> Encoder:
+        """The opened dictionary of a card; the last one is kept, since weights fill memory.
+
+        With `whole` its model has all blocks, and says what it expects of bases.
+        """
+        key = (card.sha256, whole)
+        if not whole and (card.sha256, True) in self._encoders:
+            key = (card.sha256, True)
+        if key not in self._encoders:
             self._encoders.clear()
-            self._encoders[card.sha256] = open_dictionary(
-                card, self.roots, choose_device(self.settings.device)
+            self._encoders[key] = open_dictionary(
+                card, self.roots, choose_device(self.settings.device), whole=whole
             )
-        return self._encoders[card.sha256]
+        return self._encoders[key]
 
     def _card(self, claimed: ClaimedShard) -> DictionaryCard:
         """The card of the shard's dictionary, which must be the one the run was made for."""

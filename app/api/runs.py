@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from annotations.allele_inputs import AlleleRequest
 from annotations.cards import Cards
 from annotations.errors import FormatError, OptionError, UnknownNameError
+from annotations.expectation_file import EXPECTATION_FILE
 from annotations.genome_parts import PartRequest
 from annotations.options import RunOptions, names_of
 from app import runs, submissions
@@ -23,6 +24,7 @@ from app.api.uploads import FORM_FILES, GENOME_FIELD, RAW_TYPES, Upload, receive
 from app.auth import owner
 from app.database import reading, transaction
 from app.estimates import estimate
+from app.expectation import EXPECTATION_FILES
 from app.models import TERMINAL_STATES, Computation, Run
 from app.openapi import RawModel, blueprint, responses
 from app.retention import expires_at
@@ -31,7 +33,14 @@ from app.schemas import ContigList, NoQuery, PageQuery, RunList, RunPath, RunVie
 RETRY_SECONDS = 2
 """How long a client should wait before it asks for a run's state again."""
 
-OPTION_READERS: dict[type, type] = {int: int, float: float}
+TRUTHS = {"true": True, "false": False}
+"""Words for yes and no in a field."""
+
+OPTION_READERS: dict[type, Callable[[str], object]] = {
+    int: int,
+    float: float,
+    bool: lambda text: TRUTHS.get(text, text),
+}
 """How the text of a field becomes the value of an option, by the type of its default."""
 
 SHOWN_NAMES = ("title", "filename")
@@ -374,6 +383,9 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         links |= {name: f"{address}/{ending}" for name, ending in RESULTS.items()}
         if "alleles" in computation.parameters:
             links |= {"alleles": f"{address}/alleles"}
+        if run.options.get("expectation"):
+            names = (EXPECTATION_FILE, *EXPECTATION_FILES)
+            links |= {name.replace(".", "_"): f"{address}/{name}" for name in names}
     held_out = [run.contig_names[index] for index in run.options.get("held_out", ())]
     failed = state in {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
     error = {"code": computation.error_code, "message": computation.error_message}
@@ -396,7 +408,7 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         "expires_at": iso_time(expires_at(run, services().settings)),
         "dictionary": computation.dictionary_id,
         "options": {k: v for k, v in run.options.items() if k != "regions"}
-        | {"held_out": held_out},
+        | {"held_out": held_out, "expectation": bool(run.options.get("expectation"))},
         "regions": run.options.get("regions"),
         "contigs": len(computation.lengths),
         "annotation_skipped": run.annotation_skipped,

@@ -22,7 +22,7 @@ from app.feature_rows import FeatureRow, parse_row, parse_rows
 from app.file_cache import HeldFile
 from app.openapi import APIBlueprint, blueprint, file_response, responses
 from app.schemas import NoQuery, RunPath, Strict
-from app.track_files import BINARY, FILES
+from app.track_files import BINARY, EXPECTATION_TRACKS, FILES
 from app.track_schemas import (
     FeatureRowPath,
     GenomeQuery,
@@ -33,6 +33,8 @@ from app.track_schemas import (
 )
 
 PROBLEMS: Final = (404, 409, 413, 503)
+
+ALL_FILES: Final = {**FILES, **EXPECTATION_TRACKS}
 
 api = blueprint("tracks", "Tracks of a run, for browsers of genomes.")
 
@@ -56,8 +58,8 @@ class Route(NamedTuple):
 
 
 def _send_file(name: str, reach: Reach, query: Any) -> Response:
-    """One of `app.track_files.FILES`."""
-    file = FILES[name]
+    """One of `ALL_FILES`."""
+    file = ALL_FILES[name]
     on = reach.on(getattr(query, "genome", None))
     return _sent(reach, name, on.made(name, file.make), content_type=file.content_type)
 
@@ -149,7 +151,7 @@ ROUTES: Final[Sequence[Route]] = (
             GenomeQuery if file.on_genomes else NoQuery,
             partial(_send_file, name),
         )
-        for name, file in FILES.items()
+        for name, file in ALL_FILES.items()
     ),
     *(
         Route(name, text.content_type, text.what, HubQuery, partial(_send_description, name))

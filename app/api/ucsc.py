@@ -29,7 +29,7 @@ from app.catalog import Result
 from app.file_cache import HeldFile
 from app.openapi import blueprint, responses
 from app.run_hub import genome_name, track_row
-from app.track_files import FILES
+from app.track_files import EXPECTATION_TRACKS, FILES
 from app.track_schemas import (
     SharePath,
     UcscDataQuery,
@@ -50,6 +50,9 @@ WINDOW: Final = 1 << 20
 
 SQL: Final = {"peaks": PEAKS_SQL, "genes": GENES_SQL}
 MADE: Final = {"peaks": track_files.peaks_bigbed, "genes": FILES["genes.bb"].make}
+
+_EXPECTATION: Final = {name.removesuffix(".bw"): name for name in EXPECTATION_TRACKS}
+"""Files of the tracks of what the model expects, by the names of the tracks."""
 
 PROBLEMS: Final = (404, 409, 413, 422)
 
@@ -96,7 +99,7 @@ def shared_list_chromosomes(path: SharePath, query: UcscTrackQuery) -> Response:
     reach = by_token(path.token)
     _check_genome(reach, query.genome)
     result = reach.open()
-    if query.track not in {None, "peaks", "genes"}:
+    if query.track not in {None, "peaks", "genes", *_EXPECTATION}:
         track_row(str(query.track), result.n_features)
     chromosomes = dict(zip(result.names, result.lengths, strict=True))
     said = {"genome": query.genome, "chromCount": len(chromosomes), "chromosomes": chromosomes}
@@ -169,10 +172,13 @@ def _track_file(reach: Reach, name: str, result: Result) -> tuple[HeldFile, str 
     """The file of a track, and the autoSql of its fields; None for a bigWig."""
     if name in {"peaks", "genes"}:
         return reach.made(f"{name}.bb", MADE[name]), SQL[name]
+    if name in _EXPECTATION:
+        file = _EXPECTATION[name]
+        return reach.made(file, EXPECTATION_TRACKS[file].make), None
     row, kind = track_row(name, result.n_features)
     ending = {"heights": "peaks.bw", "peaks": "peaks.bb"}
-    file = ending.get(kind, f"{kind}.bw")
-    return made_row(reach, row, file)[1], SQL.get(kind)
+    of_row = ending.get(kind, f"{kind}.bw")
+    return made_row(reach, row, of_row)[1], SQL.get(kind)
 
 
 def _spans(

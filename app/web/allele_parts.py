@@ -46,6 +46,7 @@ def allele_part(result: Result, run_id: str) -> dict[str, Any] | None:
         "total": listing.page.total,
         "kind": listing.head["kind"],
         "controls": listing.head["controls"],
+        "expectation": listing.head["expectation"],
         "skipped": ", ".join(f"{count} {reason}" for reason, count in skipped.items()),
         "note": listing.head["note"],
     }

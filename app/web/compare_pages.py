@@ -13,8 +13,8 @@ from urllib.parse import quote, urlencode
 from flask import Response, redirect, render_template, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from annotations.activations import count_active_bases
-from annotations.errors import OptionError
+from annotations.errors import LimitError, OptionError
+from annotations.region_activity import scanned_for
 from annotations.types import Span
 from app.api import open_result
 from app.api.reach import by_token, own_run
@@ -46,7 +46,7 @@ ALSO: Final = 8
 """Other features of the region that are offered."""
 
 ALSO_SCANNED: Final = 20_000_000
-"""Active bases of a run beyond which others are not looked for: under a second."""
+"""Active bases that are gone through for others of a region at most: under a second."""
 
 MAX_TEXT: Final = 1000
 """Most characters of a parameter of this page."""
@@ -236,13 +236,17 @@ def _moves(region: Span, result: Result, at: Callable[..., str]) -> list[tuple[s
 def _also(
     result: Result, region: Span, rows: Sequence[int], at: Callable[..., str]
 ) -> list[dict[str, Any]] | None:
-    """The strongest other rows of a region; None where the run is too large to look."""
-    if count_active_bases(result.files["activations.parquet"]) > ALSO_SCANNED:
+    """The strongest other rows of a region; None where there is too much to look at."""
+    if scanned_for(result.activations, region) > ALSO_SCANNED:
         return None
     choice = Choice(sort="max", limit=ALSO + len(rows))
     shown = set(map(row_name, rows))
     found = []
-    for row in json_rows(region_features(result, region, choice).page.table):
+    try:
+        listing = region_features(result, region, choice)
+    except LimitError:
+        return None
+    for row in json_rows(listing.page.table):
         name = f"{row['feature']}{row['strand']}"
         if name not in shown:
             found.append({**row, "name": name, "more": at(add=name)})

@@ -123,7 +123,7 @@ def colour_sequence(
 
 def active_bases(result: Result, feature: int, strand: Strand) -> Activations:
     """The active bases of a feature row in a run, sorted by contig and position."""
-    path = result.files["activations.parquet"]
+    path = result.activations
     return from_stretches(read_feature(path, feature, STRAND_SIGNS[strand]))
 
 

@@ -261,7 +261,7 @@ def progress_view(view: Mapping[str, Any], rate: float | None) -> dict[str, Any]
     view : mapping
         As `app.api.runs.run_view` gives it.
     rate : float or None
-        Bases a second, for the time before the run itself tells.
+        Bases read a second, for the time before the run itself tells.
 
     Returns
     -------
@@ -275,7 +275,7 @@ def progress_view(view: Mapping[str, Any], rate: float | None) -> dict[str, Any]
         spent = (datetime.now(UTC) - datetime.fromisoformat(view["started_at"])).total_seconds()
         seconds = spent * (1 - fraction) / fraction
     elif state not in TERMINAL_STATES and rate is not None:
-        seconds = view["bases"] / rate
+        seconds = (view.get("regions") or {}).get("read_bases", view["bases"]) / rate
     done = f"{view['bases_done']:,} of {view['bases']:,} bases"
     if view["bases_done"] >= view["bases"] and state == "RUNNING":
         done += " read; peaks, motifs and genes are compared now"

@@ -28,6 +28,7 @@ from app.auth import owner
 from app.database import reading
 from app.dispatch import live_workers
 from app.errors import STATUS
+from app.estimates import LEFT_TO_READ
 from app.models import ACTIVE_STATES, Computation, Shard
 from app.web.policy import problem_page, protect
 from app.web.words import FILTERS
@@ -58,6 +59,7 @@ TEXTS: Final = (
     "strands",
     "release",
     "held_out",
+    "expectation",
     "title",
     "alleles",
     "genome",
@@ -282,10 +284,13 @@ def _submit_page(given: Mapping[str, str], *, problem: str | None = None) -> str
             "alleles": given.get("alleles", ""),
             **{name: given.get(name, "") for name in ("genome", "region", "gene", "flank")},
             "strands": given.get("strands", "both"),
+            "expectation": given.get("expectation", ""),
             "release": given.get("release", RELEASES[0]),
             "dictionary": first,
             "taxon": given.get("taxon", _atlas_taxon(here, first)),
-            "advanced": any(given.get(name) for name in ("title", "held_out", "alleles")),
+            "advanced": any(
+                given.get(name) for name in ("title", "held_out", "expectation", "alleles")
+            ),
         },
         dictionaries=dictionaries,
         genomes=find_genomes(settings.genomes_dir),
@@ -324,7 +329,7 @@ def speed_of(session: Session, dictionary: str, stated: float | None) -> Speed |
         Bases a second of its card.
     """
     rows = session.execute(
-        select(Computation.bases, Computation.started_at, Computation.finished_at)
+        select(Computation.read_bases, Computation.started_at, Computation.finished_at)
         .where(
             Computation.dictionary_id == dictionary,
             Computation.state == "COMPLETE",
@@ -385,7 +390,7 @@ def fitted_speed(measured: Sequence[tuple[int, float]], stated: float | None) ->
 def waiting_seconds(session: Session, speeds: Mapping[str, Speed]) -> float | None:
     """Time that the work takes which is there already; None if there is none or no speed."""
     rows = session.execute(
-        select(Computation.dictionary_id, func.sum(Shard.bases - Shard.bases_done))
+        select(Computation.dictionary_id, func.sum(LEFT_TO_READ))
         .join(Shard, Shard.computation_id == Computation.id)
         .where(Computation.state.in_(ACTIVE_STATES), Shard.kind == "encode")
         .group_by(Computation.dictionary_id)

@@ -15,6 +15,7 @@ from annotations.errors import OptionError
 from annotations.types import STRAND_SIGNS
 from app.alleles import largest_changes
 from app.catalog import Result
+from app.expectation import COLOR, EXPECTATION_FILES, ExpectationFile, has_expectation
 from app.feature_rows import SIGNAL_COLORS, FeatureRow, chosen_rows, parse_rows
 
 LISTED_CONTIGS: Final = 200
@@ -118,6 +119,11 @@ def browser_config(
                 "order": 1,
             }
         )
+    if has_expectation(result):
+        tracks += [
+            expectation_track(base, name, file, place)
+            for place, (name, file) in enumerate(EXPECTATION_FILES.items())
+        ]
     changes = {} if result.alleles is None else largest_changes(result, rows)
     for at, row in enumerate(rows):
         own = feature_track(base, row, at)
@@ -168,6 +174,36 @@ def feature_track(base: str, row: FeatureRow, at: int) -> dict[str, Any]:
         "height": 60,
         "order": 10 + at,
     }
+
+
+def expectation_track(base: str, name: str, file: ExpectationFile, place: int) -> dict[str, Any]:
+    """A track of what the model expects, for igv.js.
+
+    Parameters
+    ----------
+    base : str
+        Address of the run.
+    name : str
+        Of the file, one of `app.expectation.EXPECTATION_FILES`.
+    file : ExpectationFile
+    place : int
+        Among those tracks.
+    """
+    red, green, blue = COLOR
+    track = {
+        "name": file.short_label,
+        "id": name.removesuffix(".bw"),
+        "type": "wig",
+        "format": "bigwig",
+        "url": f"{base}/{name}",
+        "color": f"rgb({red}, {green}, {blue})",
+        "autoscale": True,
+        "height": 60,
+        "order": 2 + place,
+    }
+    if file.track == "letters":
+        track["graphType"] = "dynseq"
+    return track if file.track == "observed" else track | {"min": 0}
 
 
 def allele_tracks(signal: dict[str, Any], change: float) -> list[dict[str, Any]]:

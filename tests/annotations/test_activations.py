@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import annotations.activation_merge as merging
 import annotations.activations as module
 from annotations.activations import (
     ACTIVATIONS_SCHEMA,
@@ -189,9 +190,9 @@ def test_merge_holds_only_a_block_of_features(tmp_path, monkeypatch):
         paths.append(tmp_path / str(start))
         write_stretches(to_stretches(shard), paths[-1])
     sizes = []
-    join = module.join_touching
+    join = merging.join_touching
     monkeypatch.setattr(
-        module, "join_touching", lambda table: (sizes.append(table.num_rows), join(table))[1]
+        merging, "join_touching", lambda table: (sizes.append(table.num_rows), join(table))[1]
     )
     merge_stretches(paths, tmp_path / "out", bases_per_block=3 * 20)
     assert max(sizes) == 3 * 20

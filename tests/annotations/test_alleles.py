@@ -71,12 +71,13 @@ def test_both_records_begin_at_the_same_base_and_end_at_the_contigs_ends():
 
 
 @pytest.mark.parametrize(
-    ("stride", "context", "flank"),
-    [(1024, 32, 256), (512, 8, 224), (512, 250, 256), (128, 8, 256), (1024, 400, 400),
-     (320, 128, 128), (8192, 90_000, 50_000)],
+    ("stride", "context", "ahead", "flank"),
+    [(1024, 32, 0, 256), (512, 8, 0, 224), (512, 250, 0, 256), (128, 8, 0, 256),
+     (1024, 400, 0, 400), (320, 128, 0, 128), (8192, 90_000, 0, 50_000), (512, 104, 104, 224),
+     (1024, 200, 200, 400)],
 )  # fmt: skip
-def test_records_fit_one_window_where_the_dictionary_allows_it(stride, context, flank):
-    card = SimpleNamespace(stride=stride, context=context)
+def test_records_fit_one_window_where_the_dictionary_allows_it(stride, context, ahead, flank):
+    card = SimpleNamespace(stride=stride, context=context, ahead=ahead)
     assert default_flank(card) == flank
 
 

@@ -138,6 +138,25 @@ def test_a_motif_that_the_model_has_not_read_is_no_site(tmp_path):
     assert disruptions(row, found, GATTACA, genome, CausalOptions(), context=CONTEXT) == []
 
 
+def test_a_motif_that_is_read_ahead_is_a_site(tmp_path):
+    codes = random_codes()
+    peaks = [1000 * k for k in range(1, 19)]
+    for peak in peaks:
+        put(codes, b"GATTACA", peak + 2)
+    row, genome = row_of(tmp_path, codes, peaks)
+    found = site_hits(row, GATTACA)
+    options = CausalOptions(sites=10)
+    sites = disruptions(row, found, GATTACA, genome, options, context=CONTEXT, ahead=20)
+    assert len(sites) == 10
+    for site in sites:
+        original = site.original
+        assert (original.first, original.last) == (CONTEXT, CONTEXT + 2 * MEASURED + 1)
+        assert len(original.codes) == original.last + 20
+        begin = site.position - CONTEXT - MEASURED
+        assert np.array_equal(original.codes, codes[begin : begin + len(original.codes)])
+        assert not GATTACA.has_hit(site.disrupted.codes)
+
+
 def test_at_the_start_of_a_contig_the_read_is_shorter(tmp_path):
     codes = random_codes()
     put(codes, b"GATTACA", 60 - 6)

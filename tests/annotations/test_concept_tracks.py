@@ -191,13 +191,16 @@ def test_what_is_no_interval_on_the_sequences_is_refused():
         gene_tracks(genes_of(), [])
 
 
-def test_splits_divide_contigs_and_refuse_what_is_in_both():
+def test_splits_divide_contigs_and_refuse_what_is_in_both(tmp_path):
     tracks = bed_tracks(intervals_of((0, 0, 2, 0), (2, 0, 1, 0)), [3, 4, 5])
     splits = split_bases(tracks, [0], [2])
     positives = splits.sizes @ tracks.members[0, :, 0]
     assert positives.tolist() == [2, 1]
     assert splits.sizes.sum(axis=1).tolist() == [3, 5]
     assert (splits.group[3:7] == splits.ignored).all()
+    in_file = split_bases(tracks, [0], [2], path=tmp_path / "groups")
+    assert np.array_equal(in_file.group, splits.group)
+    assert np.array_equal(np.fromfile(tmp_path / "groups", splits.group.dtype), splits.group)
     for discovery, held_out in (([], [0]), ([0], [0]), ([0, 0], []), ([3], [])):
         with pytest.raises(OptionError, match="discovery"):
             split_bases(tracks, discovery, held_out)

@@ -18,7 +18,7 @@ def test_cpg_ratio_by_hand():
     text = "CCGGACGTTC" + "G" + "ATCATGATCA" + "AAAAAAAAAAAA"
     corpus = Corpus.of([codes_of(text)], HITS_SCHEMA.empty_table(), 1)
     start = np.array([0, 11, 21])
-    gc = corpus.gc_of(start, 10)
+    gc = corpus.codes.gc_of(start, 10)
     loci = Loci(np.array([4, 4, 7]), start + 5, start, gc)
     ratio = cpg_ratio(loci, np.array([4, 7]), corpus, 10)
     assert ratio == pytest.approx([2 * 20 / (6 * 4), np.nan], nan_ok=True)

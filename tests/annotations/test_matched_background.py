@@ -9,6 +9,7 @@ from annotations.jaspar import load_motifs
 from annotations.matched_background import Silence
 from annotations.motif_scan import scan
 from annotations.motif_windows import Corpus
+from annotations.window_activity import WindowActivity
 from tests.annotations.match_cases import isochores
 
 
@@ -20,7 +21,7 @@ def test_expectation_equals_a_slow_twin_over_windows():
     background = background_windows(sequences)
     windows = len(background.start)
     activity = sparse.random_array((windows, 6), density=0.2, rng=random).astype(bool).tocsr()
-    silence = Silence.of(corpus, background, activity, 101)
+    silence = Silence.of(corpus, background, WindowActivity.of(activity), 101)
     rows, local, gc = np.array([1, 4]), np.array([0, 0, 0, 1, 1]), np.array([38, 40, 45, 33, 50])
     expected, effective = silence.expected(rows, local, gc)
     held = corpus.motifs_in(background.start, 101).toarray()

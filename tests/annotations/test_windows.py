@@ -23,12 +23,25 @@ def test_the_grid_tiles_the_contig_from_base_0(length, stride):
 
 
 @few
-@given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 80))
-def test_a_minus_read_is_the_mirror_of_a_plus_read(length, stride, context):
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 80), st.integers(0, 80))
+def test_a_minus_read_is_the_mirror_of_a_plus_read(length, stride, context, ahead):
     owned = grid(length, stride)
-    minus = read_spans(owned, length, context, "-")
+    minus = read_spans(owned, length, context, "-", ahead=ahead)
     mirrored = length - owned[:, ::-1]
-    assert (length - minus[:, ::-1] == read_spans(mirrored, length, context, "+")).all()
+    plus = read_spans(mirrored, length, context, "+", ahead=ahead)
+    assert (length - minus[:, ::-1] == plus).all()
+
+
+@few
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 80), st.integers(0, 80))
+def test_what_is_read_ahead_lies_behind_the_cell_and_changes_no_left_end(
+    length, stride, context, ahead
+):
+    owned = grid(length, stride)
+    one_sided = read_spans(owned, length, context, "+")
+    read = read_spans(owned, length, context, "+", ahead=ahead)
+    assert (read[:, 0] == one_sided[:, 0]).all()
+    assert read[:, 1].tolist() == [min(end + ahead, length) for end in owned[:, 1].tolist()]
 
 
 @few
@@ -82,6 +95,7 @@ def test_a_long_contig_is_cut_at_the_grid():
         (lambda: grid(0, 5), "at least 1 base, got 0"),
         (lambda: grid(5, 0), "stride must be at least 1 base, got 0"),
         (lambda: read_spans(grid(10, 5), 10, -1, "+"), "context must be 0 or more bases, got -1"),
+        (lambda: read_spans(grid(10, 5), 10, 1, "+", ahead=-2), "0 or more bases, got -2"),
         (lambda: read_spans(grid(10, 5), 9, 1, "+"), "inside its contig of 9 bases"),
         (lambda: read_spans(grid(10, 5), 10, 1, "*"), r"\+ or -"),
         (lambda: plan_shards([5], stride=5, target=0), "target of 0"),

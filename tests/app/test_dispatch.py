@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, text, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.config import Settings
 from app.database import reading, transaction
@@ -13,6 +14,7 @@ from app.dispatch import describe_shard, due, heartbeat, leave_job, live_workers
 from app.estimates import Estimate, estimate
 from app.leftovers import find_leftovers
 from app.models import Computation, Run, Shard
+from app.shards import claim, finish, renew
 from app.storage import LocalStorage
 from tests.app.conftest import complete, new_run, take
 
@@ -81,6 +83,39 @@ def test_one_owner_has_a_job_at_a_time(engine: Engine) -> None:
     with transaction(engine) as session:
         session.execute(text("UPDATE leases SET until = 0"))
     assert take_it("a")
+
+
+def test_what_was_noted_before_the_clock_was_set_back_does_not_wait_for_it(
+    engine: Engine, storage: LocalStorage, few: Settings
+) -> None:
+    def ahead(*columns: InstrumentedAttribute[float | None]) -> None:
+        with transaction(engine) as session:
+            for column in columns:
+                session.execute(update(column.class_).values({column.key: column + 3600}))
+
+    alive(engine, "w", MODEL)
+    new_run(engine, storage, few, fasta=LONG)
+    first, second = [shard_id for shard_id, _ in sent(engine, few)]
+    held = take(engine, few, first)
+    ahead(Shard.published_at, Shard.lease_until)
+    # the lease has an hour and is thirty seconds long; whoever works on renews it in time
+    with transaction(engine) as session:
+        assert renew(session, held, few)
+        assert claim(session, first, "other", few) is None
+    ahead(Shard.lease_until)
+    taken = take(engine, few, first, "other")
+    with transaction(engine) as session:
+        assert not finish(session, held, {})
+        assert finish(session, taken, {})
+    # a message that is sent in an hour is sent again now
+    assert second in [shard_id for shard_id, _ in sent(engine, few)]
+    with transaction(engine) as session:
+        assert [each.id for each in live_workers(session, few)] == ["w"]
+        assert take_job(session, "dispatch", "a", 5.0)
+        session.execute(text("UPDATE leases SET until = until + 3600"))
+        session.execute(text("UPDATE workers SET seen_at = seen_at + 3600"))
+        assert live_workers(session, few) == []
+        assert take_job(session, "dispatch", "b", 5.0)
 
 
 def test_a_shard_is_named_by_its_bases() -> None:

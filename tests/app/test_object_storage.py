@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from annotations.errors import OptionError, StorageError, UnavailableError
+from annotations.activation_merge import merge_activations
+from annotations.activation_parts import INDEX_FILE
+from annotations.activations import read_feature, select, sort, stretch_groups
+from annotations.errors import LostFileError, OptionError, StorageError, UnavailableError
+from annotations.region_activity import in_region
+from annotations.types import Span
+from app.catalog import stored_activations
 from app.object_storage import ObjectStorage
-from app.storage import StoredFile
+from app.storage import StoredFile, StoredPaths
+from tests.annotations.test_activation_parts import N_FEATURES, SMALL, WHOLE, dense, written
 from tests.servers import ObjectStore
 
 
@@ -151,3 +158,48 @@ def test_copies_that_nobody_uses_leave_when_there_are_too_many(
 def test_what_names_no_bucket_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="SAETRACK_STORAGE_URL"):
         ObjectStorage(url, tmp_path, copies_bytes=1)
+
+
+def test_ranges_are_read_without_a_copy(store: ObjectStorage, source: Path, tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    source.write_bytes(content)
+    file = store.put_file("computations/a/parts/0.bin", source)
+    ranges = [(0, 5), (299_990, 300_000), (100, 200_000)]
+    assert list(store.read_ranges(file, ranges)) == [content[a:b] for a, b in ranges]
+    assert not list((tmp_path / "copies").rglob("*.bin"))
+    with pytest.raises(StorageError, match="ends before byte 300,010"):
+        store.read_ranges(file, [(299_000, 300_010)])
+    store.delete(["computations/a/parts/0.bin"])
+    with pytest.raises(LostFileError, match=r"0.bin is missing from the storage"):
+        store.read_ranges(file, ranges)
+
+
+def test_activations_in_parts_are_asked_in_the_store(store: ObjectStorage, tmp_path: Path) -> None:
+    folder = tmp_path / "result"
+    folder.mkdir()
+    active = dense(3, 0.3, WHOLE)
+    paths = written(folder, active, [70])
+    names = merge_activations(paths, folder, spans=WHOLE, n_features=N_FEATURES, layout=SMALL)
+    manifest = {name: store.put_file(f"computations/r/{name}", folder / name) for name in names}
+    source = stored_activations(StoredPaths(store, manifest))
+    region = Span(0, 20, 45)
+    inside = (active.contig == 0) & (active.position >= 20) & (active.position < 45)
+    for found, expected in zip(
+        in_region(source, region), sort(select(active, inside)), strict=True
+    ):
+        assert (found == expected).all()
+    assert read_feature(source, 5).equals(read_feature(folder / INDEX_FILE, 5))
+    # of the parts nothing was copied, and what a store alters is not believed
+    copies = [path.name for path in (tmp_path / "copies").rglob("*") if path.is_file()]
+    assert copies == ["index.json"]
+    name = names[1]
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 4] ^= 1
+    (folder / "altered").write_bytes(content)
+    store.delete([manifest[name].key])
+    store.put_file(manifest[name].key, folder / "altered")
+    with pytest.raises(StorageError, match=r"of the activations is altered"):
+        list(stretch_groups(source))
+    store.delete([manifest[name].key])
+    with pytest.raises(LostFileError, match="is missing from the storage"):
+        list(stretch_groups(source))

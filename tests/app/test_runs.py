@@ -253,7 +253,7 @@ def test_a_failed_insert_leaves_no_files(
     def broken(*_: object, **__: object) -> None:
         raise StateError("no")
 
-    monkeypatch.setattr("app.submissions.plan_shards", broken)
+    monkeypatch.setattr("app.shard_plan.plan_shards", broken)
     with pytest.raises(StateError):
         submit(engine, storage, settings)
     assert list(storage.list("computations")) == []

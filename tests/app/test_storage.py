@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.errors import OptionError, StorageError
+from annotations.errors import LostFileError, OptionError, StorageError
 from app.storage import LocalStorage, StoredFile, manifest_from_json, manifest_to_json, verify
 
 
@@ -131,3 +131,13 @@ def test_no_key_leads_out(tmp_path_factory: pytest.TempPathFactory, key: str) ->
 def test_a_relative_root_is_refused() -> None:
     with pytest.raises(OptionError, match="absolute"):
         LocalStorage(Path("relative"))
+
+
+def test_ranges_of_a_file_are_read(storage: LocalStorage, source: Path) -> None:
+    file = storage.put_file("parts/0.bin", source)
+    assert list(storage.read_ranges(file, [(0, 3), (5, 7)])) == [b"con", b"nt"]
+    with pytest.raises(StorageError, match=r"part 0.bin of the activations is cut"):
+        storage.read_ranges(file, [(5, 8)])
+    storage.delete(["parts/0.bin"])
+    with pytest.raises(LostFileError, match=r"parts/0.bin is missing from the storage"):
+        storage.read_ranges(file, [(0, 3)])

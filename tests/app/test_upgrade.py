@@ -6,13 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine
 
 from annotations.cards import find_cards
 from annotations.errors import StateError
 from app.api import EXTENSION
 from app.config import Settings
-from app.database import check_schema, make_engine, reading, transaction, upgrade
+from app.database import (
+    alembic_config,
+    check_schema,
+    make_engine,
+    migrating,
+    reading,
+    transaction,
+    upgrade,
+)
 from app.dispatch import due, heartbeat
 from app.factory import create_app
 from app.models import Run
@@ -67,6 +76,29 @@ def test_runs_of_the_earlier_release_go_on(old: Settings) -> None:
     assert app.test_client().get("/metrics").status_code == 200
     app.extensions[EXTENSION].engine.dispose()
     engine.dispose()
+
+
+def test_runs_over_regions_get_what_is_read_for_them(
+    engine: Engine, storage: LocalStorage, settings: Settings
+) -> None:
+    of_regions = new_run(engine, storage, settings)
+    whole = new_run(engine, storage, settings, fasta=b">late\nACGTACGTAAA\n")
+    with transaction(engine) as session:
+        run = session.get_one(Run, of_regions)
+        run.options = run.options | {"regions": {"read_bases": 30 * 7}}
+    with migrating(engine) as connection:
+        command.downgrade(alembic_config(connection), "0007")
+    upgrade(engine)
+    with reading(engine) as session:
+        found = session.get_one(Run, of_regions).computation
+        assert (found.bases, found.read_bases) == (30, 210)
+        assert [(each.kind, each.read_bases) for each in found.shards] == [
+            ("encode", 210),
+            ("merge", 30),
+        ]
+        found = session.get_one(Run, whole).computation
+        assert found.read_bases == found.bases == 11
+        assert [each.read_bases for each in found.shards] == [11, 11]
 
 
 def test_upgrading_twice_changes_nothing(old: Settings) -> None:

@@ -14,9 +14,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, select
 
 from app.auth import LOCAL_OWNER
@@ -45,6 +47,9 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
 }
 """Shards of less than a second, and waits that a test can sit out."""
+
+DISK_BYTES = 64 << 20
+"""Of the file system of `SmallDisk`."""
 
 
 class Process:
@@ -161,6 +166,10 @@ class Deployment:
         raise NotImplementedError
 
     def worker_pid(self) -> int:
+        raise NotImplementedError
+
+    def set_database_clock(self, seconds: float) -> None:
+        """Have the clock of the database's host be so many seconds fast from now on."""
         raise NotImplementedError
 
     # the same for both
@@ -306,6 +315,46 @@ class Embedded(Deployment):
         for path in (self.settings.broker_dir / "messages").iterdir():
             path.unlink(missing_ok=True)
 
+    def set_database_clock(self, seconds: float) -> None:
+        self.gates.set_clock(seconds)
+
+
+class SmallDisk(Embedded):
+    """The embedded form with its data on a file system of its own, which a cell can fill."""
+
+    kind = "small-disk"
+
+    def servers_start(self) -> None:
+        self.disk = self.folder / "data"
+        self.disk.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "saetrack", self.disk]
+        mounted = subprocess.run(mount, capture_output=True, text=True)
+        if mounted.returncode:
+            pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+
+    def servers_stop(self) -> None:
+        subprocess.run(["umount", "--lazy", self.disk], check=True, capture_output=True)
+
+    def make_settings(self, data: Path) -> Settings:
+        return replace(super().make_settings(data), min_free_bytes=DISK_BYTES // 8)
+
+    def fill(self, *, leave: int = 0) -> None:
+        """Take all space there is, but for some bytes."""
+        ballast = self.disk / "ballast"
+        with ballast.open("ab", buffering=0) as file:
+            for size in (1 << 20, 1 << 12):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
+        os.truncate(ballast, max(0, ballast.stat().st_size - leave))
+
+    def empty(self) -> None:
+        """Give back what `fill` took."""
+        (self.disk / "ballast").unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.disk).free
+
 
 class ScaledOut(Deployment):
     """Redis, PostgreSQL and an object store; a web process, and workers that are tended.
@@ -321,6 +370,7 @@ class ScaledOut(Deployment):
         self.store = ObjectStore(self.folder / "store")
         for server in (self.redis, self.postgres, self.store):
             server.start()
+        self.postgres.make_clock("saetrack")
 
     def servers_stop(self) -> None:
         for server in (self.redis, self.postgres, self.store):
@@ -381,13 +431,16 @@ class ScaledOut(Deployment):
     def flush_broker(self) -> None:
         self.redis.flush()
 
+    def set_database_clock(self, seconds: float) -> None:
+        self.postgres.set_clock(seconds)
+
 
 @contextlib.contextmanager
 def deployed(kind: str, folder: Path, models: Path) -> Iterator[Any]:
     """A deployment that is gone at the end."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    form = {"embedded": Embedded, "scaled-out": ScaledOut}[kind]
+    form = {"embedded": Embedded, "scaled-out": ScaledOut, "small-disk": SmallDisk}[kind]
     deployment = form(folder, models)
     try:
         yield deployment

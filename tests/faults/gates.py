@@ -25,6 +25,9 @@ in, in the merge, and at the beginning of the first shard alone."""
 CLOCK_VARIABLE = "FAULT_CLOCK"
 """Environment variable: how many seconds the clock of this process is fast."""
 
+STEP_FILE = "clock"
+"""File of the folder of the gates: how many seconds the clock of an SQLite database is fast."""
+
 FOLDER_VARIABLE = "FAULT_GATES"
 """Environment variable: the folder of the gates."""
 
@@ -45,6 +48,19 @@ class Gates:
         for _ in range(times):
             # a number that no gate had before: one that was opened for the dead stays open
             (self.folder / f"{moment}.{time.monotonic_ns()}.armed").write_text(action)
+
+    def set_clock(self, seconds: float) -> None:
+        """Have the clock of an SQLite database be so many seconds fast from now on."""
+        part = self.folder / f"{STEP_FILE}.part"
+        part.write_text(str(seconds))
+        part.rename(self.folder / STEP_FILE)
+
+    def clock(self) -> float:
+        """How many seconds the clock of an SQLite database is fast."""
+        try:
+            return float((self.folder / STEP_FILE).read_text())
+        except FileNotFoundError:
+            return 0.0
 
     def clear(self) -> None:
         """Open every gate and forget what was armed."""
@@ -91,9 +107,30 @@ class Gates:
         opened.unlink(missing_ok=True)
 
 
+def step_sqlite_clock(gates: Gates) -> None:
+    """Have the connections of this process to SQLite ask a clock that the gates can set.
+
+    `app.database.now` asks ``julianday('now')``, which in SQLite is the clock of this process's
+    host; one function of SQL stands for a host whose clock was set.
+    """
+    from app import database
+
+    prepare = database._prepare_sqlite
+
+    def prepared(connection: Any, record: object) -> None:
+        prepare(connection, record)
+        connection.create_function(
+            "julianday", 1, lambda _now: 2440587.5 + (time.time() + gates.clock()) / 86400.0
+        )
+
+    database._prepare_sqlite = prepared
+
+
 def install(gates: Gates) -> None:
     """Wrap the steps of a worker of this process."""
     from workers import registry, tasks
+
+    step_sqlite_clock(gates)
 
     fast = float(os.environ.get(CLOCK_VARIABLE, "0"))
     if fast:

@@ -5,6 +5,7 @@ run's id, or None where the submission itself is what failed.
 """
 
 import contextlib
+import json
 import os
 import signal
 import tempfile
@@ -229,6 +230,106 @@ def clock_step(here: Any, moment: str, sequence: bytes) -> str:
     here.finish(run_id)
     assert max(shard.attempts for shard in here.shards(run_id)) == 1
     return str(run_id)
+
+
+STEP_SECONDS = 3600.0
+"""How far the clock of the database's host is set."""
+
+
+def database_clock_forward(here: Any, moment: str, sequence: bytes) -> str:
+    """The clock of the database's host is set an hour ahead: every lease looks over at once."""
+    return _database_clock(here, moment, sequence, STEP_SECONDS)
+
+
+def database_clock_back(here: Any, moment: str, sequence: bytes) -> str:
+    """It is set an hour back: leases and messages look an hour younger than they are."""
+    return _database_clock(here, moment, sequence, -STEP_SECONDS)
+
+
+def _database_clock(here: Any, moment: str, sequence: bytes, step: float) -> str:
+    """The clock steps while a worker is at work and another is idle, and steps back later.
+
+    At worst a shard is done twice, and one of its results is dropped.
+    """
+    run_id = ""
+    try:
+        if moment == "queued":
+            # its message is lost, and by the new clock it was sent in an hour
+            pid = here.worker_pid()
+            os.kill(pid, signal.SIGSTOP)
+            run_id = here.submit(sequence)
+            here.wait_until(
+                lambda: any(shard.published_at for shard in here.shards(run_id)), 30, "a message"
+            )
+            here.flush_broker()
+            here.set_database_clock(step)
+            os.kill(pid, signal.SIGCONT)
+        else:
+            here.add_worker()
+            run_id, pid = _at_gate(here, moment, sequence)
+            here.set_database_clock(step)
+            if step < 0 and moment == "finishing":
+                # who holds the shard dies with its host: by the new clock its lease has an hour
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(8)
+            here.gates.clear()
+        assert here.finish(run_id) == "COMPLETE"
+        if moment != "queued":
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(1)
+    finally:
+        here.set_database_clock(0.0)
+    assert max(shard.attempts for shard in here.shards(run_id)) <= 2
+    return str(run_id)
+
+
+def disk_filled(here: Any, moment: str, sequence: bytes) -> str | None:
+    """The disk of the data folder is full in earnest, and has space again later."""
+    try:
+        if moment in {"submitting", "uploading"}:
+            here.fill(leave=0 if moment == "submitting" else 2 << 20)
+            sent = sequence if moment == "submitting" else sequence * 2000
+            before = sorted(path.name for path in here.settings.upload_dir.iterdir())
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                here.submit(sent)
+            assert refused.value.code == 507, refused.value.read()
+            body = json.loads(refused.value.read())
+            assert body["detail"] == "the server's disk is full; nothing was stored"
+            assert sorted(path.name for path in here.settings.upload_dir.iterdir()) == before
+            assert here.leftovers() == []
+            _is_not_ready(here)
+            return None
+        run_id, _ = _at_gate(here, moment, sequence)
+        here.fill()
+        here.gates.clear()
+        _is_not_ready(here)
+        # the worker says why, in the database or, where that is full too, in its log
+        here.wait_until(
+            lambda: (
+                "No space left on device" in (here.folder / "log").read_text()
+                or "disk is full" in (here.folder / "log").read_text()
+            ),
+            30,
+            "a word of the full disk",
+        )
+        time.sleep(2)
+        assert here.state(run_id) != "COMPLETE"
+    finally:
+        here.empty()
+    if here.finish(run_id) == "SYSTEM_ERROR":
+        assert "No space left on device" in (here.computation(run_id).error_message or "")
+        # an equal submission goes on where it ended
+        run_id = here.submit(sequence)
+        assert here.finish(run_id) == "COMPLETE"
+    return str(run_id)
+
+
+def _is_not_ready(here: Any) -> None:
+    """`/readyz` says that space is short."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        here.ask("/readyz", patient=False)
+    assert refused.value.code == 503
+    assert "free" in refused.value.read().decode()
 
 
 def memory_short(here: Deployment, moment: str, sequence: bytes) -> str:

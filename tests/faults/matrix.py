@@ -6,9 +6,10 @@ nothing happened, every shard is complete once, and no file is stored that nothi
 
 from typing import Literal, NamedTuple
 
-Form = Literal["embedded", "scaled-out"]
+Form = Literal["embedded", "scaled-out", "small-disk"]
+"""The third is the first with its data on a file system of its own, which can be filled."""
 
-FORMS: tuple[Form, ...] = ("embedded", "scaled-out")
+FORMS: tuple[Form, ...] = ("embedded", "scaled-out", "small-disk")
 
 Outcome = Literal["COMPLETE", "CANCELED", "EXECUTOR_ERROR", "refused"]
 
@@ -32,7 +33,11 @@ class Cell(NamedTuple):
 
 
 def _both(fault: str, *moments: str, outcome: Outcome = "COMPLETE") -> list[Cell]:
-    return [Cell(fault, moment, form, outcome) for form in FORMS for moment in moments]
+    return [Cell(fault, moment, form, outcome) for form in FORMS[:2] for moment in moments]
+
+
+def _small_disk(fault: str, *moments: str, outcome: Outcome = "COMPLETE") -> list[Cell]:
+    return [Cell(fault, moment, "small-disk", outcome) for moment in moments]
 
 
 def _scaled(fault: str, *moments: str, outcome: Outcome = "COMPLETE") -> list[Cell]:
@@ -71,6 +76,10 @@ _ALL = [
     *_both("cancel", "queued", "encoding", "merging", outcome="CANCELED"),
     *_both("delete", "encoding", outcome="CANCELED"),
     *_both("clock-step", "encoding"),
+    *_both("database-clock-forward", "encoding", "merging"),
+    *_both("database-clock-back", "queued", "encoding", "finishing"),
+    *_small_disk("disk-filled", "encoding", "storing", "merging"),
+    *_small_disk("disk-filled", "submitting", "uploading", outcome="refused"),
     *_both("memory-short", "reading"),
     *_both("killed-before-insert", "submitting", outcome="refused"),
     *_scaled("two-dispatchers", "queued", "encoding"),

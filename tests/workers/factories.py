@@ -18,6 +18,7 @@ from annotations.cards import (
     file_sha256,
     write_card,
 )
+from workers.language_models.paired_taps import Tap, at_tap, tap_width
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig, PairedTreeReader
 from workers.sae import SparseCoder
 from workers.sae_lens import save_sae_lens
@@ -30,7 +31,7 @@ ACTIVE_SHARE = 4 / FEATURES
 TINY = PairedTreeConfig(width=16, distances=(2, 4), eight_width=4, joint_width=8, n_species=2)
 
 
-def make_tiny_models(root: Path, seed: int = 0) -> Path:
+def make_tiny_models(root: Path, seed: int = 0, tap: Tap = "residual") -> Path:
     """Write a models root with one tiny paired-strand tree and one dictionary of 64 features.
 
     About four features are active at a base. Returns `root`.
@@ -42,7 +43,7 @@ def make_tiny_models(root: Path, seed: int = 0) -> Path:
     half = {name: tensor.half() for name, tensor in model.state_dict().items()}
     save_file(half, home / "model.safetensors")
     model.load_state_dict({name: tensor.float() for name, tensor in half.items()})
-    save_sae_lens(make_tiny_coder(model, seed), folder)
+    save_sae_lens(make_tiny_coder(model, seed, tap), folder)
     model_card = ModelCard(
         id=MODEL_ID,
         title="Tiny paired-strand tree with random weights, for tests",
@@ -64,7 +65,8 @@ def make_tiny_models(root: Path, seed: int = 0) -> Path:
             model_id=MODEL_ID,
             model_sha256=model_card.sha256,
             layer=LAYER,
-            d_in=TINY.width,
+            tap=tap,
+            d_in=tap_width(model, tap),
             d_sae=FEATURES,
             k=round(ACTIVE_SHARE * FEATURES),
             sha256=file_sha256(folder / SAE_WEIGHTS),
@@ -86,12 +88,13 @@ def make_tiny_tree(seed: int = 0) -> PairedTree:
         return PairedTree(TINY).requires_grad_(False).eval()
 
 
-def make_tiny_coder(model: PairedTree, seed: int = 0) -> SparseCoder:
+def make_tiny_coder(model: PairedTree, seed: int = 0, tap: Tap = "residual") -> SparseCoder:
     """A random coder with one threshold, at which `ACTIVE_SHARE` of latents are active."""
     draw = torch.Generator().manual_seed(seed + 1)
-    decoder = F.normalize(torch.randn(FEATURES, TINY.width, generator=draw), dim=1)
+    decoder = F.normalize(torch.randn(FEATURES, tap_width(model, tap), generator=draw), dim=1)
     codes = torch.randint(0, 4, (4, 256), generator=draw, dtype=torch.uint8)
-    sample = PairedTreeReader(model).activations(codes, LAYER)[:, 16:].flatten(0, 1)
+    reader = at_tap(PairedTreeReader(model), tap)
+    sample = reader.activations(codes, LAYER)[:, 16:].flatten(0, 1)
     mean = sample.mean(0)
     encoder = decoder.T.contiguous()
     pre = ((sample - mean) @ encoder).flatten()

@@ -104,6 +104,22 @@ def test_a_causal_test_is_that_of_the_library(here, run_id, models):
     assert not answerer(here).run("unknown")
 
 
+def test_lost_results_that_are_computed_again_are_said(here, run_id):
+    with reading(here.engine) as session:
+        results = session.get_one(Run, run_id).computation.results
+    asked = ask_causal(here, run_id)
+    with transaction(here.engine) as session:
+        session.get_one(Run, run_id).computation.results = None
+    try:
+        assert not answerer(here).run(asked)
+    finally:
+        with transaction(here.engine) as session:
+            session.get_one(Run, run_id).computation.results = results
+    done = row(here, asked)
+    assert (done.state, done.error_code) == ("EXECUTOR_ERROR", "state-conflict")
+    assert "were lost and are computed again now; ask again" in done.error_message
+
+
 def test_intervals_at_a_features_peaks_find_the_feature(here, run_id):
     sequence = read_codes(result_path(here, run_id, "sequences.fa")).codes[0]
     active = from_stretches(read_feature(result_path(here, run_id, "activations.parquet"), 7, 1))

@@ -139,6 +139,37 @@ def test_putting_in_what_a_feature_sees_wakes_it_in_one_sense_alone(codes, activ
     assert result.insert_opposite == Effect(n, 0.0, 0.0, 0.0, None, 1.0, 1.0, "")
 
 
+class AheadEncoder(ToyEncoder):
+    """Fires at the first base of GATTACA: it sees what follows a base as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.dictionary = replace(CARD, tap="pair")
+
+    def activations_of(self, codes, wanted=None):
+        value = np.zeros(codes.shape, dtype=np.float32)
+        for start in range(codes.shape[1] - len(WORD) + 1):
+            here = (codes[:, start : start + len(WORD)] == WORD).all(axis=1)
+            value[here, start] = HEIGHT
+        if wanted is not None:
+            value[~wanted] = 0
+        window, position = np.nonzero(value)
+        feature = np.full(len(window), SEES_MOTIF, np.uint32)
+        return SparseWindows(window, position, feature, value[window, position])
+
+
+@pytest.mark.parametrize("strand", [1, -1])
+def test_a_motif_behind_the_base_counts_where_the_tap_sees_both_sides(codes, tmp_path, strand):
+    encoder = AheadEncoder()
+    found = activations_of(encoder, codes, tmp_path)
+    result = outcome(codes, found, SEES_MOTIF, strand=strand, encoder=encoder)
+    assert result.offset == 3
+    assert result.disrupt == Effect(50, -1.0, 0.0, 1.0, None, 2.0**-50, 2.0**-49, "")
+    n = result.insert.n
+    assert n >= 40
+    assert result.insert == Effect(n, 1.0, 0.0, 1.0, None, 2.0**-n, 2.0 ** (1 - n), "")
+
+
 @pytest.mark.parametrize("strand", [1, -1])
 def test_a_feature_that_sees_gc_alone_is_not_moved_by_a_motif_beside_it(codes, activations, strand):
     result = outcome(codes, activations, SEES_GC, strand=strand)

@@ -4,20 +4,24 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from annotations.cards import find_cards
+from annotations.activation_parts import INDEX_FILE, ONE_FILE, Layout, folder_activations
+from annotations.activations import stretch_groups
+from annotations.cards import file_sha256, find_cards
 from annotations.errors import OptionError
 from annotations.options import RunOptions
 from annotations.sequences import Record, encode_bases, write_fasta
 from annotations.windows import plan_shards
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
-from workers.merge import RESULT_FILES, merge
+from workers.merge import RESULT_FILES, TABLE_FILES, merge
 from workers.pipeline import run_shard
 from workers.registry import SparseWindows
+from workers.result_folder import move_into
 
 LENGTHS = (220_000, 80_000)
 SITE = b"CGGGTAA"
@@ -244,6 +248,36 @@ def test_provenance_says_what_was_tested_with_which_dictionary(whole):
     }
     assert set(record["merge"]["cpu_seconds"]) == set(seconds)
     assert record["merge"]["peak_memory_bytes"] > 10**7
+
+
+def test_a_large_result_is_in_parts_and_its_tables_are_the_same(
+    tmp_path, fasta, card, whole, monkeypatch
+):
+    layout = Layout(one_file=0, tile_bases=20_000, tiles_per_stripe=4, cell_bases=100)
+    monkeypatch.setattr("workers.merge.LAYOUT", layout)
+    plan = plan_shards(LENGTHS, stride=card.stride, target=70_000)
+    out, result = merged(tmp_path / "one", fasta, card, plan)
+    assert result == whole[1]
+    assert not (out / ONE_FILE).exists()
+    for name in TABLE_FILES:
+        assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), name
+    one, parts = whole[0] / ONE_FILE, folder_activations(out)
+    assert len(list(parts.parent.glob("*.parquet"))) > 2
+    assert pa.concat_tables(stretch_groups(parts)).equals(pq.read_table(one))
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["files"][INDEX_FILE]["sha256"] == file_sha256(parts)
+    # the same bytes from other shards
+    other, _ = merged(tmp_path / "other", fasta, card, [[s for spans in plan for s in spans]])
+    assert [path.name for path in sorted(parts.parent.iterdir())] == [
+        path.name for path in sorted((other / "activations").iterdir())
+    ]
+    for path in parts.parent.iterdir():
+        assert path.read_bytes() == (other / "activations" / path.name).read_bytes(), path.name
+    # a later result in one file leaves none of them
+    move_into(out, tmp_path / "final")
+    move_into(whole[0].rename(tmp_path / "whole"), tmp_path / "final")
+    assert not (tmp_path / "final" / "activations").exists()
+    assert folder_activations(tmp_path / "final").name == ONE_FILE
 
 
 def test_nothing_to_merge_is_refused(tmp_path, fasta, card):

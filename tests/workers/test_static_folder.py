@@ -15,7 +15,9 @@ import pyBigWig
 import pytest
 
 from annotations.errors import OptionError, StorageError, UnknownNameError
+from annotations.expectation_file import EXPECTATION_FILE, SUBSTITUTIONS_FILE
 from app import folder_page, static_folder
+from app.expectation import EXPECTATION_FILES
 from app.folder_page import choose_embedded
 from app.web import vendored
 from tests.annotations.test_hub import stanzas
@@ -24,6 +26,7 @@ from tests.workers.test_pipeline import random_sequence
 from workers import cli
 from workers.annotate import Request, annotate_file
 from workers.answers import open_result
+from workers.compared import SUBSTITUTIONS_TSV
 
 LENGTHS = {"chrA": 3000, "chr.B|2": 400}
 GENES = (
@@ -108,6 +111,8 @@ def test_all_files_are_there_and_listed(folder):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     listed = {name for files in folder_page._FILES.values() for name, _ in files}
     listed -= {"allele_effects.tsv", "allele_effects.parquet"}  # of runs that compare alleles
+    # of runs with the option expectation
+    listed -= {EXPECTATION_FILE, SUBSTITUTIONS_FILE, SUBSTITUTIONS_TSV, *EXPECTATION_FILES}
     assert listed < names
     own = {name for name in names if "/" not in name} - listed
     assert own == {"index.html"}

@@ -2,20 +2,24 @@
 
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
+from annotations.activation_parts import Layout
+from annotations.activations import stretch_groups
 from annotations.cards import find_cards
 from annotations.errors import FormatError, StorageError, ToolError, WeightsError
 from annotations.options import RunOptions
+from app.catalog import stored_activations
 from app.config import Settings
 from app.database import make_engine, reading, transaction, upgrade
 from app.dispatch import due
 from app.models import Run, Shard
 from app.runs import cancel_run, run_state
 from app.shards import claim
-from app.storage import LocalStorage
+from app.storage import LocalStorage, StoredPaths, manifest_from_json
 from app.submissions import create_run
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import random_sequence
@@ -116,6 +120,26 @@ def test_a_run_is_computed_and_its_scratch_is_gone(here):
     assert list(here.storage.list(f"{computation.prefix}/shards")) == []
 
 
+def test_a_large_result_is_stored_in_parts(here, tmp_path, monkeypatch):
+    layout = Layout(one_file=0, tile_bases=1000, tiles_per_stripe=2, cell_bases=50)
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.merge.LAYOUT", layout)
+        run_id = here.submit()
+        here.work(here.runner())
+    state, computation = here.computation(run_id)
+    assert (state, computation.error_message) == ("COMPLETE", None)
+    manifest = manifest_from_json(computation.results)
+    assert "activations.parquet" not in manifest
+    assert len([name for name in manifest if name.startswith("activations/")]) > 4
+    parts = stored_activations(StoredPaths(here.storage, manifest))
+    (tmp_path / "other").mkdir()
+    other = Installation(tmp_path / "other", here.roots[0])
+    other.submit()
+    other.work(other.runner())
+    [path] = other.storage.path("computations").rglob("activations.parquet")
+    assert pa.concat_tables(stretch_groups(parts)).equals(pq.read_table(path))
+
+
 def test_of_two_messages_for_a_shard_one_does_the_work(here):
     here.submit()
     (first, *_) = here.shard_ids()
@@ -139,7 +163,7 @@ def test_the_dictionary_is_opened_once(here, monkeypatch):
     opened = []
     real = tasks.open_dictionary
     monkeypatch.setattr(
-        tasks, "open_dictionary", lambda *args: (opened.append(args), real(*args))[1]
+        tasks, "open_dictionary", lambda *a, **named: (opened.append(a), real(*a, **named))[1]
     )
     here.work(here.runner())
     assert len(here.shard_ids()) == 3

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig
 from workers.training.corpus import Contig, join_contigs
 from workers.training.sae import (
     SaeTraining,
-    _keep_largest,
+    _largest,
     draw_tokens,
     token_centres,
     train_sae,
@@ -55,16 +56,74 @@ def test_whitening_refuses_fewer_tokens_than_channels():
 
 
 def test_topk_keeps_exactly_the_k_largest():
-    f = torch.tensor([[5.0, 1, 3, 0.5], [0.1, 0.2, 0.3, 0.4]])
-    kept = _keep_largest(f, 2, "topk")
-    assert kept.tolist() == [[5.0, 0, 3, 0], [0, 0, pytest.approx(0.3), pytest.approx(0.4)]]
+    f = torch.tensor([[5.0, 1, 3, 0.5], [0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 2.0, 0.0]])
+    kept = _largest(f, 2, "topk")
+    assert kept.row.tolist() == [0, 0, 1, 1, 2]
+    assert kept.feature.tolist() == [0, 2, 2, 3, 2]
 
 
 def test_batchtopk_keeps_k_a_token_on_average_and_the_largest_of_the_batch():
     f = torch.rand(1024, 256, generator=torch.Generator().manual_seed(2))
-    kept = _keep_largest(f, 8, "batchtopk")
-    assert (kept > 0).sum().item() == pytest.approx(8 * 1024, rel=0.05)
-    assert kept[kept > 0].min() > f[kept == 0].max()
+    kept = _largest(f, 8, "batchtopk")
+    assert len(kept.row) == pytest.approx(8 * 1024, rel=0.05)
+    inside = torch.zeros_like(f, dtype=torch.bool)
+    inside[kept.row, kept.feature] = True
+    assert f[inside].min() > f[~inside].max()
+    assert (kept.row.diff() >= 0).all()
+
+
+def slow_train_sae(model, corpus, config):
+    """As `train_sae`, every product dense."""
+    centres = token_centres(corpus, config.region)
+    first = draw_tokens(model, corpus, centres, config, draw=0, windows=400)
+    whitening = whitening_of(first, shrink=config.shrink)
+    generator = torch.Generator().manual_seed(config.seed)
+    width = len(whitening.mean)
+    decoder = F.normalize(torch.randn(config.features, width, generator=generator), dim=1)
+    decoder.requires_grad_()
+    encoder = decoder.detach().T.clone().requires_grad_()
+    bias = torch.zeros(config.features, requires_grad=True)
+    centre = torch.zeros(width, requires_grad=True)
+    optimiser = torch.optim.Adam([encoder, bias, decoder, centre], betas=(0.9, 0.99))
+    silent = torch.zeros(config.features)
+    tokens, draw = torch.empty(0, width), 0
+    for step in range(config.steps):
+        while len(tokens) < config.tokens:
+            draw += 1
+            fresh = draw_tokens(model, corpus, centres, config, draw=draw, windows=64)
+            tokens = torch.cat([tokens, (fresh - whitening.mean) @ whitening.matrix])
+        x, tokens = tokens[: config.tokens], tokens[config.tokens :]
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * min(1.0, 4 * (1 - step / config.steps) + 0.02)
+        f = torch.relu((x - centre) @ encoder + bias)
+        kept = _largest(f.detach(), config.k, config.kind)
+        z = torch.zeros_like(f)
+        z[kept.row, kept.feature] = f[kept.row, kept.feature]
+        error = x - (z @ decoder + centre)
+        loss = error.square().sum(1).mean()
+        silent = torch.where((z > 0).any(0), 0.0, silent + 1)
+        dead = silent > config.dead_after
+        if dead.any():
+            top = (f * dead).topk(min(config.aux_k, int(dead.sum())), dim=1)
+            revived = torch.zeros_like(f).scatter(1, top.indices, top.values) @ decoder
+            loss = loss + config.aux_weight * (revived - error.detach()).square().sum(1).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            decoder /= decoder.norm(dim=1, keepdim=True)
+    return encoder.detach(), decoder.detach()
+
+
+@pytest.mark.parametrize(("kind", "tap"), [("batchtopk", "pair"), ("topk", "residual")])
+def test_training_equals_its_slow_dense_twin(model, corpus, kind, tap):
+    config = SaeTraining(
+        window=96, features=96, k=3, kind=kind, steps=12, tokens=128, layer=1, tap=tap, dead_after=3
+    )
+    trained = train_sae(model, corpus, config)
+    encoder, decoder = slow_train_sae(model, corpus, config)
+    torch.testing.assert_close(trained.coder.decoder, decoder, atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(trained.coder.encoder, encoder, atol=2e-4, rtol=1e-3)
 
 
 def test_tokens_are_of_the_region_and_repeat_with_the_draw(model, corpus):
@@ -103,6 +162,7 @@ def test_training_repeats_itself(model, corpus):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"tap": "logits"}, "tap must be one of residual, pair, joint, got 'logits'"),
         ({"kind": "relu"}, "kind must be one of batchtopk, topk, got 'relu'"),
         ({"region": "exons"}, "region must be one of noncoding, all"),
         ({"k": 5000}, r"k must lie in \[1, features\)"),

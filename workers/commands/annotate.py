@@ -112,6 +112,12 @@ if TYPE_CHECKING:
     help="Strands to read.",
 )
 @click.option(
+    "--expectation",
+    is_flag=True,
+    help="Also keep what the model expects of each base, for tracks of bits and letters and for "
+    "log2 p(alt)/p(ref) of substitutions; takes a pass of the whole model.",
+)
+@click.option(
     "--dictionary", metavar="ID", help="Dictionary, or model with one; see `saetrack models`."
 )
 @click.option(
@@ -155,6 +161,7 @@ def annotate(
     motifs_file: Path | None,
     held_out: str,
     strands: str,
+    expectation: bool,
     dictionary: str | None,
     release: str | None,
     signal: tuple[str, ...],
@@ -225,6 +232,7 @@ def annotate(
         motifs_file=motifs_file,
         held_out=tuple(names_of(held_out)),
         strands=strands,
+        expectation=expectation,
         dictionary=dictionary,
         release=release,
         signal=signal,

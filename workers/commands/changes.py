@@ -1,6 +1,7 @@
 """What `saetrack annotate --variants` and `--alleles` print: what changed most in each pair."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,6 +43,7 @@ def print_changes(folder: Path) -> None:
             )
         if not pair["changed"]:
             rows.append([pair["name"], "-", "none", "-", "-", "-"])
+    _print_ratios(listing.to_json()["alleles"], expectation=listing.head["expectation"])
     click.echo("\nlargest change at a base, alternative minus reference (a measurement, no test):")
     print_table(["variant", "feature", "change", "ref max", "alt max", "label"], rows)
     if listing.page.next_page_token is not None:
@@ -50,3 +52,15 @@ def print_changes(folder: Path) -> None:
     if skipped:
         said = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         click.echo(f"passed over: {said}")
+
+
+def _print_ratios(pairs: list[dict[str, Any]], *, expectation: bool) -> None:
+    """Print how much the model expects the alternative of each substitution."""
+    known = [pair for pair in pairs if pair["log2_ratio"] is not None]
+    if not expectation:
+        return
+    click.echo("\nlog2 p(alternative) / p(reference) of substitutions, as the model expects them:")
+    if not known:
+        click.echo("none of these variants puts one base in place of another")
+        return
+    print_table(["variant", "log2 ratio"], [[p["name"], f"{p['log2_ratio']:+.2f}"] for p in known])

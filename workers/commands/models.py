@@ -374,6 +374,7 @@ def _list(*, known: bool = False, as_json: bool = False) -> None:
             "title": card.title,
             "model": card.model_id,
             "layer": card.layer,
+            "tap": card.tap,
             "features": card.d_sae,
             "context": card.context,
             "gate": card.gate,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from annotations.cards import ModelCard
 from annotations.errors import WeightsError
 from workers.language_models.huggingface import load_huggingface
 from workers.language_models.hyenadna import HyenaDnaConfig, load_hyenadna
+from workers.language_models.paired_taps import Tap, at_tap
 from workers.language_models.paired_tree import (
     PairedTreeConfig,
     PairedTreeReader,
@@ -33,6 +34,7 @@ def load_language_model(
     folder: Path | None = None,
     *,
     blocks: int | None = None,
+    tap: str = "residual",
 ) -> LanguageModel:
     """Make the language model of a card.
 
@@ -50,6 +52,8 @@ def load_language_model(
     blocks : int, optional
         Blocks that will be run; the weights of later ones may be left out. A model without
         them has no logits.
+    tap : str
+        What `LanguageModel.activations` are to be, one of `annotations.cards.TAPS`.
 
     Returns
     -------
@@ -60,8 +64,11 @@ def load_language_model(
     ------
     WeightsError
         If the architecture is not known, its sizes are not valid, the weights do not fit
-        them, or it is not computed in this number format.
+        them, or it is not computed in this number format or has no such tap.
     """
+    if tap != "residual":
+        known = _tap_of(tap, card)
+        return at_tap(_paired_tree(card, state, dtype, blocks), known)
     if card.architecture == "huggingface":
         return load_huggingface(card, state, folder, dtype)
     if card.architecture not in _LOADERS:
@@ -74,7 +81,7 @@ def load_language_model(
 
 def _paired_tree(
     card: ModelCard, state: Mapping[str, Tensor], dtype: str, blocks: int | None
-) -> LanguageModel:
+) -> PairedTreeReader:
     _require_float32(card, dtype)
     values = {**card.config, "distances": tuple(card.config.get("distances", ()))}
     config = _configure(PairedTreeConfig, values, card)
@@ -105,6 +112,15 @@ _LOADERS: dict[str, _Loader] = {
     "hyenadna": _hyenadna,
     "stripedhyena2": _stripedhyena2,
 }
+
+
+def _tap_of(tap: str, card: ModelCard) -> Tap:
+    if card.architecture != "paired_tree":
+        raise WeightsError(
+            f"the tap {tap!r} needs a model with a tower for each strand (paired_tree), but model "
+            f"{card.id!r} is a {card.architecture}; its dictionaries read the tap residual"
+        )
+    return cast(Tap, tap)
 
 
 def _require_float32(card: ModelCard, dtype: str) -> None:

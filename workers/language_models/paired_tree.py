@@ -291,17 +291,24 @@ class PairedTree(nn.Module):
         logits : float tensor, shape [batch, length, 4]
             In the order A, C, G, T; base i is not an input of row i.
         """
-        left, right = self.norm(towers.left), self.norm(towers.right)
-        left = F.pad(left[:, :-1], (0, 0, 1, 0))
-        right = F.pad(right[:, 1:], (0, 0, 0, 1))
-        logits = self._joint(left, right)
+        left, right = self.beside(towers)
+        logits = self.logits(self.joint(left, right))
         if symmetric:
-            logits = (logits + self._joint(right, left).flip(-1)) / 2
+            logits = (logits + self.logits(self.joint(right, left)).flip(-1)) / 2
         return logits
 
-    def _joint(self, near: Tensor, far: Tensor) -> Tensor:
-        z = F.gelu(self.joint_in(torch.cat([near, far], -1)), approximate="tanh")
-        z = z + F.gelu(self.joint_hidden(z), approximate="tanh")
+    def beside(self, towers: Towers) -> Towers:
+        """Normalised towers at the bases before and behind each base; see `head`."""
+        left, right = self.norm(towers.left), self.norm(towers.right)
+        return Towers(F.pad(left[:, :-1], (0, 0, 1, 0)), F.pad(right[:, 1:], (0, 0, 0, 1)))
+
+    def joint(self, near: Tensor, far: Tensor) -> Tensor:
+        """Where both towers meet, float [batch, length, joint_width]; `near` is read first."""
+        return F.gelu(self.joint_in(torch.cat([near, far], -1)), approximate="tanh")
+
+    def logits(self, joint: Tensor) -> Tensor:
+        """Logits [batch, length, 4], in the sense of the read, of the layer of `joint`."""
+        z = joint + F.gelu(self.joint_hidden(joint), approximate="tanh")
         return torch.as_tensor(self.out(self.joint_norm(z)))
 
     def forward(self, ids: Tensor, species: Tensor, *, symmetric: bool = False) -> Tensor:

@@ -37,7 +37,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 TITLES: dict[Kind, str] = {"neurons": "raw neurons", "components": "principal components"}
 
 INNER = 256
-"""Bases of a window that are sampled, after its left context."""
+"""Bases of a window that are sampled; the rest is context."""
 
 _SMALLEST_SHARE = 1e-9  # of the largest variance: below it a direction holds rounding alone
 
@@ -83,7 +83,7 @@ def sample_tap(
         If no contig is as long as a window, or there is no known base.
     """
     card = encoder.dictionary
-    length = card.context + INNER
+    length = card.context + INNER + card.ahead
     starts = np.array([max(0, len(codes) - length + 1) for codes in contigs])
     if not starts.sum():
         raise OptionError(f"baselines need a sequence of {length} bases or more, got none")
@@ -95,8 +95,9 @@ def sample_tap(
         bases = contigs[contig][start : start + length]
         both = np.stack([bases, reverse_complement(bases)])
         ids = torch.from_numpy(both).to(encoder.device)
-        h = encoder.language_model.activations(ids, card.layer)[:, card.context :]
-        tokens = h[ids[:, card.context :] < N_CODE]
+        inner = slice(card.context, card.context + INNER)
+        h = encoder.language_model.activations(ids, card.layer)[:, inner]
+        tokens = h[ids[:, inner] < N_CODE]
         active += len(encoder.coder.encode_sparse(tokens).row)
         parts.append(tokens.float().cpu())
     tokens = torch.cat(parts)
@@ -208,6 +209,7 @@ def write_baselines(
                 title=f"Baseline: {TITLES[kind]} where {card.id} reads",
                 source=f"saetrack train baselines --dictionary {card.id}",
                 layer=card.layer,
+                tap=card.tap,
                 k=None,
                 stride=card.stride,
                 context=card.context,

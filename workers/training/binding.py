@@ -201,7 +201,8 @@ def site_activations(
     encoder: Encoder, genome: Genome, contig: Ints, position: Ints
 ) -> scipy.sparse.csr_matrix:
     """Largest activation of each feature row about each site, float32 (sites, 2 * features)."""
-    context, width = encoder.dictionary.context, 2 * RADIUS + 1
+    card, width = encoder.dictionary, 2 * RADIUS + 1
+    context, ahead = card.context, card.ahead
     rows = 2 * encoder.coder.n_features
     parts = []
     for begin in range(0, len(contig), BATCH):
@@ -211,11 +212,11 @@ def site_activations(
             position[begin : begin + BATCH].tolist(),
             strict=True,
         ):
-            windows.append(_read(genome.bases[c], at - RADIUS - context, at + RADIUS + 1))
-            other = _read(genome.bases[c], at - RADIUS, at + RADIUS + 1 + context)
+            windows.append(_read(genome.bases[c], at - RADIUS - context, at + RADIUS + 1 + ahead))
+            other = _read(genome.bases[c], at - RADIUS - ahead, at + RADIUS + 1 + context)
             windows.append(reverse_complement(other))
         ids = torch.from_numpy(np.stack(windows)).to(encoder.device)
-        h = encoder.language_model.activations(ids, encoder.dictionary.layer)[:, context:]
+        h = encoder.language_model.activations(ids, card.layer)[:, context : context + width]
         found = encoder.coder.encode_sparse(h.flatten(0, 1))
         window = found.row.cpu().numpy() // width
         cell = (begin + window // 2) * rows + 2 * found.feature.cpu().numpy() + window % 2

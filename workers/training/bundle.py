@@ -127,6 +127,7 @@ def write_dictionary(
         title=title,
         source=source,
         layer=settings.layer,
+        tap=settings.tap,
         k=settings.k,
         stride=stride,
         context=context,
@@ -142,6 +143,7 @@ def write_coder(
     title: str,
     source: str,
     layer: int,
+    tap: str = "residual",
     k: int | None,
     stride: int,
     context: int,
@@ -162,6 +164,8 @@ def write_coder(
         For the card.
     layer : int
         Blocks done before the tap.
+    tap : str
+        What is read there, one of `annotations.cards.TAPS`.
     k : int, optional
         Features active at a base on average, as trained.
     stride, context : int
@@ -191,6 +195,7 @@ def write_coder(
         model_id=model_card.id,
         model_sha256=model_card.sha256,
         layer=layer,
+        tap=tap,
         d_in=coder.d_in,
         d_sae=coder.n_features,
         k=k,

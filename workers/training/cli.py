@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workers.training import measures
+from workers.evidence.cli import evidence
+from workers.training import measures, trying
 from workers.training.measures import FILE, FOLDER, echo
 
 if TYPE_CHECKING:
     from workers.training.lm import BitsPerBase
+
+
+TAP_TITLES = {"residual": "", "pair": "both towers ", "joint": "where its towers meet "}
+"""What a tap is called in the title of a dictionary."""
 
 
 @click.group()
@@ -163,6 +168,13 @@ def random_model(models: Path, like: str, model_id: str, seed: int) -> None:
 @click.option("--model", "model_id", required=True, help="Id of the model to read.")
 @click.option("--id", "dictionary_id", required=True, help="Id of the new dictionary.")
 @click.option("--layer", default=2, show_default=True, help="Blocks done before the tap.")
+@click.option(
+    "--tap",
+    type=click.Choice(["residual", "pair", "joint"]),
+    default="residual",
+    show_default=True,
+    help="One tower, both of them at a base, or the layer where they meet (the last --layer).",
+)
 @click.option("--features", default=4096, show_default=True, help="Latents.")
 @click.option("--k", default=16, show_default=True, help="Active latents at a base.")
 @click.option("--kind", default="batchtopk", show_default=True, help="batchtopk or topk.")
@@ -182,7 +194,7 @@ def sae(
     threads: int,
     **settings: Any,
 ) -> None:
-    """Train a sparse autoencoder on one layer of a model, in whitened space.
+    """Train a sparse autoencoder on one tap of a model, in whitened space.
 
     The result is a sae-lens folder with one calibrated gate (JumpReLU), in
     MODELS/MODEL/ID.
@@ -193,24 +205,26 @@ def sae(
     from workers.training.bundle import read_model, write_dictionary
     from workers.training.genomes import load_corpus, read_spec
     from workers.training.sae import SaeTraining, train_sae
+    from workers.training.sweep import context_of, window_for
 
     torch.set_num_threads(threads)
     config = SaeTraining(**settings)
     cards = find_cards([models])
     card = cards.model(model_id)
     model = read_model(card, cards.folder(card))
+    config = window_for(model, config)
     corpus = load_corpus(read_spec(genomes, root=data), window=config.window)
     trained = train_sae(model, corpus, config, on_report=echo)
-    reach = model.config.reach(config.layer)
     dictionary = write_dictionary(
         cards.folder(card) / dictionary_id,
         card,
         trained,
         config,
-        title=f"{config.features} features of {card.title.lower()}, after block {config.layer}",
+        title=f"{config.features} features of {card.title.lower()}, {TAP_TITLES[config.tap]}"
+        f"after block {config.layer}",
         source=f"saetrack train sae {genomes.name}",
         stride=stride,
-        context=-(-reach // 8) * 8,
+        context=context_of(model, config),
     )
     click.echo(f"wrote {dictionary.id}: gate {trained.gate:.4f}")
 
@@ -275,5 +289,13 @@ def _pooled(bits: "list[BitsPerBase]") -> "BitsPerBase":
     )
 
 
-for command in (measures.figures, measures.gate, measures.markov, measures.tfs):
+for command in (
+    measures.figures,
+    measures.gate,
+    measures.markov,
+    measures.tfs,
+    trying.seeds,
+    trying.sweep,
+    evidence,
+):
     train.add_command(command)

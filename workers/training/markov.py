@@ -147,16 +147,34 @@ def markov_bits(
         The counts of bases are those of both directions over two, rounded down; NaN for a kind
         of which the sequence has no base.
     """
-    total, count = np.zeros(2), np.zeros(2, np.int64)
-    for strand, kind in ((bases, coding), (_reverse_complement(bases), coding[::-1])):
+    bits = markov_base_bits(model, bases)
+    scored = ~np.isnan(bits)
+    masks = [scored & coding, scored & ~coding]
+    mean = [float(bits[mask].mean()) if mask.any() else float("nan") for mask in masks]
+    return MarkovBits(mean[0], mean[1], int(masks[0].sum()) // 2, int(masks[1].sum()) // 2)
+
+
+def markov_base_bits(model: MarkovModel, bases: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Bits a Markov model needs for each base, in either reading direction.
+
+    Parameters
+    ----------
+    model : MarkovModel
+    bases : uint8 array, shape (length,)
+        Base codes.
+
+    Returns
+    -------
+    bits : float64 array, shape (2, length)
+        Read forward and on the reverse strand, both in forward coordinates; NaN where the base or
+        one of the `order` bases before it is not known.
+    """
+    out = np.full((2, len(bases)), np.nan)
+    for row, strand in ((out[0], bases), (out[1, ::-1], _reverse_complement(bases))):
         for start in range(0, len(strand), _CHUNK):
             context, base, at = _kmers(strand, model.order, start, start + _CHUNK)
-            bits = -np.log2(model.probability(context, base))
-            row = (~kind[at]).astype(np.int64)
-            total += np.bincount(row, bits, minlength=2)
-            count += np.bincount(row, minlength=2)
-    mean = np.divide(total, count, out=np.full(2, np.nan), where=count > 0)
-    return MarkovBits(float(mean[0]), float(mean[1]), int(count[0]) // 2, int(count[1]) // 2)
+            row[at] = -np.log2(model.probability(context, base))
+    return out
 
 
 def _reverse_complement(bases: NDArray[np.uint8]) -> NDArray[np.uint8]:

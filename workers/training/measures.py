@@ -55,7 +55,9 @@ def figures(
         GenomeSpec(fasta, 0, annotation=annotation, exclude=(contig,)), (contig,)
     )
     encoder = open_dictionary(card, [models], whole=True)
-    sample = random_windows(held_out.bases, ~held_out.coding)
+    # the inner two thirds of a window count: a deep tap needs more context about them
+    window = max(192, 6 * card.context)
+    sample = random_windows(held_out.bases, ~held_out.coding, window=window)
     (fidelity,) = measure_fidelity(encoder, sample, batch=64, shrink=0.003)
     piece = held_out.bases[: 64 * card.stride]
     contexts = sorted({0, 8, 16, card.context // 2, card.context, 2 * card.context})

@@ -31,7 +31,7 @@ def encode_span(
     start, end : int
         The part wanted, on the grid; all of the sequence unless told.
     context : int, optional
-        Bases of left context, instead of the card's.
+        Bases of left context, and of right context where the tap has any, instead of the card's.
 
     Returns
     -------
@@ -40,19 +40,41 @@ def encode_span(
     """
     card = encoder.dictionary
     context = card.context if context is None else context
+    ahead = context if card.ahead else 0
     span = Span(0, start, len(bases) if end is None else end)
     windows = windows_of(
-        [span], {0: len(bases)}, stride=card.stride, context=context, strands="both"
+        [span], {0: len(bases)}, stride=card.stride, context=context, ahead=ahead, strands="both"
     )
 
     def codes_of(window: Window) -> NDArray[np.uint8]:
         return bases[window.read[0] : window.read[1]]
 
-    batches = encode_windows(windows, codes_of, encoder, width=card.stride + context, batch=8)
+    width = card.stride + context + ahead
+    batches = encode_windows(windows, codes_of, encoder, width=width, batch=8)
     return concatenate([place(group, rows) for group, rows in batches])
 
 
-def log_reading(path: Path, card: DictionaryCard, contigs: str) -> None:
-    """Note when test contigs were read and by which weights; a second reading stays visible."""
+def log_reading(path: Path, card: DictionaryCard, contigs: str, *, purpose: str = "") -> None:
+    """Note when test contigs were read and by which weights; a second reading stays visible.
+
+    Parameters
+    ----------
+    path : Path
+        Tab-separated: time, id and sha256 of the dictionary, contigs, and the purpose if given.
+    card : DictionaryCard
+    contigs : str
+        Their names, comma-separated.
+    purpose : str
+        What they were read for, where one such reading is to be the only one (`was_read`).
+    """
+    fields = [f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", card.id, card.sha256, contigs]
     with path.open("a", encoding="utf-8") as log:
-        log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\t{card.id}\t{card.sha256}\t{contigs}\n")
+        log.write("\t".join([*fields, purpose] if purpose else fields) + "\n")
+
+
+def was_read(path: Path, card: DictionaryCard, purpose: str) -> bool:
+    """Whether a log has a reading for a purpose with the weights of a card."""
+    if not path.is_file():
+        return False
+    lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+    return any(len(line) == 5 and (line[2], line[4]) == (card.sha256, purpose) for line in lines)

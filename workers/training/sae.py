@@ -14,6 +14,9 @@ TopK keeps the k largest latents of each token (Gao et al. 2024,
 arXiv:2406.04093), BatchTopK the k * n largest of a batch of n tokens
 (Bussmann et al. 2024, arXiv:2412.06410). Both are served with one calibrated
 gate, so that an activation never depends on its neighbours.
+
+Of a step only the product that says which latents are kept is dense: their values, the
+reconstruction and all gradients are computed for the kept ones alone, which are few.
 """
 
 import time
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.errors import OptionError
+from workers.language_models.paired_taps import Tap, read_tap
 from workers.language_models.paired_tree import N_CODE, PairedTree
 from workers.training.corpus import Corpus
 
@@ -41,6 +45,8 @@ class SaeTraining:
 
     layer: int = 2
     """Blocks of the language model done before the tap."""
+    tap: Tap = "residual"
+    """What is read there: one tower, both, or the layer where they meet."""
     features: int = 4096
     """Latents."""
     k: int = 16
@@ -71,6 +77,7 @@ class SaeTraining:
     def __post_init__(self) -> None:
         """Refuse settings no run could follow."""
         for name, value, allowed in (
+            ("tap", self.tap, get_args(Tap)),
             ("kind", self.kind, get_args(Kind)),
             ("region", self.region, get_args(Region)),
         ):
@@ -163,7 +170,7 @@ def draw_tokens(
     centres : int64 array
         As `token_centres` returns them.
     config : SaeTraining
-        Layer, region, window and seed.
+        Layer, tap, region, window and seed.
     draw : int
         Number of this draw; with the seed it decides the windows.
     windows : int
@@ -187,8 +194,8 @@ def draw_tokens(
         keep &= ~corpus.coding[index]
     inner = slice(margin, config.window - margin)
     mask = torch.from_numpy(keep[:, inner]).to(device)
-    left, right = model.towers(ids, species, config.layer)
-    tokens = torch.cat([left[:, inner][mask], right[:, inner][mask]])
+    reads = read_tap(model, ids, species, config.layer, config.tap)
+    tokens = torch.cat([reads.forward[:, inner][mask], reads.reverse[:, inner][mask]])
     order = torch.from_numpy(rng.permutation(len(tokens))).to(device)
     return tokens[order].clone()
 
@@ -237,7 +244,7 @@ def train_sae(
     width = len(whitening.mean)
     decoder = F.normalize(torch.randn(config.features, width, generator=generator), dim=1)
     decoder = decoder.to(device).requires_grad_()
-    encoder = decoder.detach().T.clone().requires_grad_()
+    encoder = decoder.detach().clone().requires_grad_()
     bias = torch.zeros(config.features, device=device, requires_grad=True)
     centre = torch.zeros(width, device=device, requires_grad=True)
     weights = [encoder, bias, decoder, centre]
@@ -253,14 +260,23 @@ def train_sae(
         rate = config.rate * min(1.0, 4 * (1 - step / config.steps) + 0.02)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        f = torch.relu((x - centre) @ encoder + bias)
-        z = _keep_largest(f, config.k, config.kind)
-        error = x - (z @ decoder + centre)
+        centred = x - centre
+        with torch.no_grad():
+            kept = _largest(torch.relu(centred @ encoder.T + bias), config.k, config.kind)
+        value = (centred[kept.row] * F.embedding(kept.feature, encoder)).sum(1)
+        value = torch.relu(value + bias[kept.feature])
+        first = torch.searchsorted(kept.row, torch.arange(len(x), device=device))
+        decoded = F.embedding_bag(
+            kept.feature, decoder, first, mode="sum", per_sample_weights=value
+        )
+        error = x - (decoded + centre)
         loss = error.square().sum(1).mean()
-        silent = torch.where((z > 0).any(0), 0.0, silent + 1)
+        silent += 1
+        silent[kept.feature] = 0.0
         dead = silent > config.dead_after
         if dead.any():
-            loss = loss + config.aux_weight * _dead_loss(f, dead, decoder, error, config.aux_k)
+            f = torch.relu(centred @ encoder[dead].T + bias[dead])
+            loss = loss + config.aux_weight * _dead_loss(f, decoder[dead], error, config.aux_k)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -273,11 +289,13 @@ def train_sae(
                     "step": step + 1,
                     "seconds": round(time.monotonic() - begin, 1),
                     "fvu_whitened": round(float(error.detach().square().sum() / variance), 4),
-                    "l0": round(float((z > 0).sum(1).float().mean()), 2),
+                    "l0": round(len(kept.row) / len(x), 2),
                     "silent": int(dead.sum()),
                 }
             )
-    coder = WhitenedCoder(*(weight.detach() for weight in (encoder, bias, decoder, centre)))
+    coder = WhitenedCoder(
+        encoder.detach().T.contiguous(), bias.detach(), decoder.detach(), centre.detach()
+    )
     gate = calibrate_gate(model, corpus, centres, config, whitening, coder, first_draw=draw + 1)
     return TrainedSae(coder, whitening, gate)
 
@@ -307,18 +325,28 @@ def calibrate_gate(
     return float(values[min(config.k * tokens, len(values) - 1)])
 
 
-def _keep_largest(f: Tensor, k: int, kind: Kind) -> Tensor:
+class _Kept(NamedTuple):
+    """Latents that a batch keeps, sorted by row."""
+
+    row: Tensor
+    feature: Tensor
+
+
+def _largest(f: Tensor, k: int, kind: Kind) -> _Kept:
+    """Which latents [n, features] are kept; those that are not above 0 never are."""
     if kind == "topk":
-        top = f.topk(k, dim=1)
-        return torch.zeros_like(f).scatter(1, top.indices, top.values)
-    # One value in seven settles the batch's mark to well under a latent per token, in a
-    # seventh of the time; 7 and the number of latents have no common divisor.
-    some = f.detach().flatten()[::7]
-    gate = some.kthvalue(len(some) - k * len(f) // 7).values
-    return torch.where(f > gate, f, 0.0)
+        mark = f.topk(k, dim=1).values[:, -1:]
+        kept = (f >= mark) & (f > 0)
+    else:
+        # One value in seven settles the batch's mark to well under a latent per token, in a
+        # seventh of the time; 7 and the number of latents have no common divisor.
+        some = f.flatten()[::7]
+        kept = f > some.kthvalue(len(some) - k * len(f) // 7).values
+    return _Kept(*kept.nonzero().unbind(1))
 
 
-def _dead_loss(f: Tensor, dead: Tensor, decoder: Tensor, error: Tensor, aux_k: int) -> Tensor:
-    top = (f * dead).topk(min(aux_k, int(dead.sum())), dim=1)
+def _dead_loss(f: Tensor, decoder: Tensor, error: Tensor, aux_k: int) -> Tensor:
+    """Loss of what dead latents [n, dead] explain of an error, by their decoder [dead, width]."""
+    top = f.topk(min(aux_k, f.shape[1]), dim=1)
     revived = torch.zeros_like(f).scatter(1, top.indices, top.values)
     return (revived @ decoder - error.detach()).square().sum(1).mean()

@@ -247,6 +247,7 @@ form.addEventListener("submit", async (event) => {
     const value = form.elements[name] ? form.elements[name].value.trim() : "";
     if (value) body.append(name, value);
   }
+  if (form.elements.expectation.checked) body.append("expectation", "true");
   send(body);
 });
 

@@ -1,0 +1,152 @@
+"""The page is made of the records alone, whole or not, and says what was reached."""
+
+import copy
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from tests.workers.evidence.toys import OTHER, SUM, figure, toy_records
+from workers.evidence.charts import Dot, dot_chart, line_chart
+from workers.evidence.figures import FIGURES, figures
+from workers.evidence.goals import best_sum, goals
+from workers.evidence.page import make_page, write_page
+from workers.evidence.records import RESULTS, read_records
+
+ROOT = Path(__file__).parent.parent.parent.parent
+PAGE = ROOT / "docs" / "bundled-model.md"
+
+
+def goal(records, start):
+    numbers = {stage: record["numbers"] for stage, record in records.items()}
+    (found,) = (one for one in goals(numbers) if one.what.startswith(start))
+    return found
+
+
+def test_the_committed_page_and_figures_are_those_of_the_committed_records(tmp_path):
+    write_page(RESULTS, tmp_path / PAGE.name)
+    assert PAGE.read_text() == (tmp_path / PAGE.name).read_text()
+    for name in FIGURES:
+        made = (tmp_path / "evidence" / f"{name}.svg").read_text()
+        assert (PAGE.parent / "evidence" / f"{name}.svg").read_text() == made
+
+
+def test_without_a_record_everything_is_said_not_to_be_measured():
+    page = make_page({})
+    assert "Nothing was measured yet." in page
+    assert page.count("not measured |") == 13
+    assert "None" not in page
+    assert "nan" not in page
+
+
+@pytest.mark.parametrize("missing", sorted(toy_records()))
+def test_any_stage_may_be_missing(missing):
+    records = toy_records()
+    del records[missing]
+    page = make_page(records)
+    assert "None" not in page
+    assert set(figures(records)) == set(FIGURES)
+
+
+def test_numbers_stand_on_the_page():
+    page = make_page(toy_records())
+    assert "| a.fa.gz" not in page  # file names are code
+    assert "| `a.fa.gz` | 1,234 |" in page
+    assert "### chrIX and chrXIV" in page
+    assert "### chrVIII (validation)" in page
+    assert "| **toy** | 1.940 | 1.820 |" in page
+    assert "0.060 bits better than the best Markov model" in page
+    assert "0.030 bits worse than the best Markov model" in page
+    assert "3- | REB1 (MA0363.3; REB1 cluster) | -.90, -.10, 1e-05 (20) | too few |" in page
+    assert "Made by: train two more." in page
+    assert "None" not in page
+
+
+def test_goals_say_reached_or_by_how_much_not():
+    records = toy_records()
+    assert goal(records, "bits per base, chrVIII, non-coding").reached is True
+    coding = goal(records, "bits per base, chrVIII, CDS")
+    assert (coding.reached, coding.missing) == (False, "0.010")
+    # Reb1: 2.1 - 1.6 bits, Abf1 the same
+    assert goal(records, "bits below composition at bound cores, REB1").found == "0.50"
+    assert goal(records, "bits below composition at bound cores, CBF1").reached is None
+    over = goal(records, "TFs whose top-100 precision is above")
+    assert (over.found, over.missing) == ("2", "4")
+    assert goal(records, "Abf1").reached is True
+    assert goal(records, "annotate").missing == "3.0"
+    assert goal(records, "bundled files").reached is True
+
+
+def test_goals_use_the_test_chromosomes_where_they_were_read():
+    records = toy_records()
+    rows = records["test"]["numbers"]["binding"]["tfs"]["REB1"]["loci"]["scores"]
+    rows["feature, trained"]["over_random"]["precision"] = figure(0.1, -0.01, 0.2)
+    assert goal(records, "TFs whose top-100 precision is above").found == "1"
+    del records["test"]
+    found = goal(records, "TFs whose top-100 precision is above")
+    assert found.found == "2"
+    assert found.what.endswith(", chrVIII")
+
+
+def test_the_best_sum_is_one_of_ours_whatever_the_controls_reach():
+    choice = toy_records()["choice"]["numbers"]["binding"]
+    assert choice["tfs"]["REB1"]["fit_auroc"]["instances"][f"{OTHER}; z"] == 0.9
+    assert best_sum(choice, "REB1") == f"{SUM}; z"
+    assert best_sum({}, "REB1") == ""
+
+
+def test_failures_follow_from_the_numbers():
+    records = toy_records()
+    page = make_page(records)
+    assert (
+        "- TFs for which random weights do as well, interval of the difference holds 0: none."
+        in page
+    )
+    assert "by AUPRC, chrIX + chrXIV: exon." in page
+    changed = copy.deepcopy(records)
+    rows = changed["test"]["numbers"]["binding"]["tfs"]["REB1"]["loci"]["scores"]
+    rows["feature, trained"]["over_random"]["precision"] = figure(0.05, -0.01, 0.2)
+    assert "interval of the difference holds 0: REB1 (+.05)." in make_page(changed)
+
+
+def test_records_of_several_weights_are_told():
+    records = toy_records()
+    assert "different weights" not in make_page(records)
+    records["bits"]["weights"]["dictionaries"]["trained"]["sha256"] = "ee" * 32
+    assert "run with different weights" in make_page(records)
+
+
+@pytest.mark.parametrize("records", [{}, toy_records()])
+def test_figures_are_svg_that_parses_and_says_what_it_shows(records):
+    for name, drawing in figures(records).items():
+        root = ET.fromstring(drawing)  # noqa: S314 - our own
+        assert root.tag.endswith("svg"), name
+        assert root.find("{http://www.w3.org/2000/svg}desc").text
+        assert ("not measured" in drawing) == (not records), name
+
+
+def test_dots_lie_within_the_drawing_and_in_order():
+    rows = {"a": {"x": Dot(0.2, 0.1, 0.3)}, "b": {"x": Dot(0.8, 0.7, 1.0), "y": Dot(None)}}
+    root = ET.fromstring(dot_chart("t", "d", rows, x_label="share"))  # noqa: S314
+    boxes = [
+        (float(box.get("x")), float(box.get("y")))
+        for box in root.iter("{http://www.w3.org/2000/svg}rect")
+        if box.get("x") is not None
+    ]
+    # the mark beside the series' name, then both dots (a second series has no dot)
+    marks = [box for box in boxes if box[1] > 50]
+    assert len(marks) == 2
+    assert marks[0][0] < marks[1][0] < float(root.get("width"))
+    assert marks[0][1] < marks[1][1] < float(root.get("height"))
+
+
+def test_a_chart_of_nothing_says_so():
+    assert "not measured" in line_chart("t", "d", [], x_label="x", y_label="y")
+
+
+def test_the_records_that_are_committed_are_records():
+    for stage, record in read_records(RESULTS).items():
+        assert record["stage"] == stage
+        assert {"date", "command", "machine", "seconds", "weights", "numbers"} <= set(record)
+        json.dumps(record, allow_nan=False)

@@ -1,0 +1,146 @@
+"""Taps of a paired-strand tree at which both of its towers meet.
+
+    pair     [left[i]; right[i]] after some blocks: base i and both of its sides
+    joint    gelu(W [norm(left[i - 1]); norm(right[i + 1])]): both sides without base i
+
+A forward read gives these; a read of the reverse complement gives the same towers in the other
+order. So there is one activation for each base and strand, and those of a sequence are those of
+its reverse complement on the other strand. Both towers look away from the base: a window needs
+its context on both sides.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from annotations.errors import CoordinateError
+from workers.language_models.paired_tree import PairedTree, PairedTreeReader, Towers
+from workers.language_models.protocol import LanguageModel, Splice, check_window
+
+Tap = Literal["residual", "pair", "joint"]
+
+
+class Reads(NamedTuple):
+    """Activations at a tap of both reads of some windows, in forward coordinates."""
+
+    forward: Tensor
+    """Float [batch, length, channels]."""
+    reverse: Tensor
+    """Of the reverse complement, at the base each belongs to; float [batch, length, channels]."""
+
+
+def tap_width(model: PairedTree, tap: Tap) -> int:
+    """Channels of a tap."""
+    config = model.config
+    return {"residual": config.width, "pair": 2 * config.width, "joint": config.joint_width}[tap]
+
+
+def tap_reach(model: PairedTree, layer: int, tap: Tap) -> int:
+    """Bases on each side of a base that its activations depend on at most."""
+    return model.config.reach(layer) + (tap == "joint")
+
+
+def check_tap(model: PairedTree, layer: int, tap: Tap) -> None:
+    """Refuse a joint tap that is not above all blocks.
+
+    Raises
+    ------
+    CoordinateError
+        If `layer` is not all blocks of the model.
+    """
+    if tap == "joint" and layer != len(model.blocks):
+        raise CoordinateError(
+            f"the tap joint lies above all {len(model.blocks)} blocks of this model, got layer "
+            f"{layer}; name the last layer or the tap pair"
+        )
+
+
+def read_tap(model: PairedTree, ids: Tensor, species: Tensor, layer: int, tap: Tap) -> Reads:
+    """Activations of both reads of some windows.
+
+    Parameters
+    ----------
+    model : PairedTree
+    ids : int64 tensor, shape [batch, length]
+        Base codes.
+    species : int64 tensor, shape [batch]
+        Row of the species table.
+    layer : int
+        Blocks done.
+    tap : {"residual", "pair", "joint"}
+
+    Returns
+    -------
+    reads : Reads
+
+    Raises
+    ------
+    CoordinateError
+        As `check_tap`.
+    """
+    check_tap(model, layer, tap)
+    towers = model.towers(ids, species, layer)
+    if tap == "residual":
+        return Reads(*towers)
+    if tap == "joint":
+        left, right = model.beside(towers)
+        return Reads(model.joint(left, right), model.joint(right, left))
+    return Reads(torch.cat(towers, -1), torch.cat(towers[::-1], -1))
+
+
+class TwoSidedReader(PairedTreeReader):
+    """A paired-strand tree read at a tap of both towers; see `protocol.LanguageModel`."""
+
+    def __init__(self, model: PairedTree, tap: Tap) -> None:
+        super().__init__(model)
+        self.tap = tap
+
+    @property
+    def width(self) -> int:
+        """Channels of the tap."""
+        return tap_width(self.model, self.tap)
+
+    @torch.inference_mode()
+    def activations(self, codes: Tensor, layer: int) -> Tensor:
+        """Activations of the read in the direction of `codes`.
+
+        Row i depends on the `tap_reach` bases on each side of it at most.
+        """
+        check_window(codes, layer=layer, n_blocks=self.n_blocks, max_length=None)
+        species = self._species(codes)
+        return read_tap(self.model, codes.long(), species, layer, self.tap).forward
+
+    @torch.inference_mode()
+    def log_probabilities(self, codes: Tensor) -> Tensor:
+        """As of the model read at any other tap."""
+        return self.spliced_log_probabilities(codes, self.n_blocks, lambda h: h)
+
+    @torch.inference_mode()
+    def spliced_log_probabilities(self, codes: Tensor, layer: int, splice: Splice) -> Tensor:
+        """See `protocol.SplicedLanguageModel`; `splice` is given both reads, as rows.
+
+        A tower that both reads hold goes on as the mean of what is returned for it.
+        """
+        check_window(codes, layer=layer, n_blocks=self.n_blocks, max_length=None)
+        model, ids = self.model, codes.long()
+        reads = read_tap(model, ids, self._species(codes), layer, self.tap)
+        given = splice(torch.cat([reads.forward, reads.reverse.flip(1)]))
+        forward, reverse = given.chunk(2)
+        reverse = reverse.flip(1)
+        if self.tap == "joint":
+            logits = (model.logits(forward) + model.logits(reverse).flip(-1)) / 2
+            return F.log_softmax(logits.float(), -1)
+        near, far = forward.chunk(2, -1)
+        other_far, other_near = reverse.chunk(2, -1)
+        left, right = (near + other_near) / 2, (far + other_far) / 2
+        done = model.advance(torch.cat([left, right.flip(1)]), layer, self.n_blocks)
+        left, right = done.chunk(2)
+        logits = model.head(Towers(left, right.flip(1)), symmetric=True)
+        return F.log_softmax(logits.float(), -1)
+
+
+def at_tap(reader: PairedTreeReader, tap: Tap) -> LanguageModel:
+    """The same model, read at another tap."""
+    return reader if tap == "residual" else TwoSidedReader(reader.model, tap)
