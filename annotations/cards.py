@@ -31,10 +31,14 @@ where it is among the k largest of its base; or, for parity with published figur
 it is among the k * L largest of its window of L bases, which makes what is active depend on
 where windows begin."""
 
-TAPS = ("residual", "pair", "joint")
+TAPS = ("residual", "update", "pair", "joint")
 """What a dictionary may read of a model. The residual stream of one read of the sequence, after
-`layer` blocks. Or, of a model with a tower for each strand, both towers at a base: after `layer`
-blocks, that of the strand that is read first, the other behind it; or the layer where they meet."""
+`layer` blocks; or what these blocks added to it, the embedding taken away. Or, of a model with a
+tower for each strand, both towers at a base: after `layer` blocks, that of the strand that is read
+first, the other behind it; or the layer where they meet."""
+
+TWO_SIDED_TAPS = ("pair", "joint")
+"""Those that see what follows a base as well as what precedes it."""
 
 DTYPES = ("float32", "bfloat16")
 """Number formats a language model is computed in; dictionaries are computed in float32."""
@@ -194,7 +198,7 @@ class DictionaryCard:
     @property
     def ahead(self) -> int:
         """Bases of right context each window reads: as many as of left context, or none."""
-        return 0 if self.tap == "residual" else self.context
+        return self.context if self.tap in TWO_SIDED_TAPS else 0
 
     @property
     def window(self) -> int:

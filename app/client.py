@@ -213,8 +213,8 @@ class Client:
             Contigs that discovery does not see.
         **options
             `dictionary`, `taxon`, `strands`, `expectation`, `title`, `filename`, `release`,
-            `genome`, `region`, `gene`, `flank` and whatever else the server takes: a Path is sent as a file, a list
-            with commas, anything else as text.
+            `genome`, `region`, `gene`, `flank` and whatever else the server takes: a Path is
+            sent as a file, a list with commas, anything else as text.
 
         Returns
         -------

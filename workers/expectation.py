@@ -12,30 +12,21 @@ the reverse strand of a contig is expected to be the complement, and is not read
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from annotations.alleles import Alleles
 from annotations.cards import ModelCard
 from annotations.errors import CoordinateError
 from annotations.expectation import (
-    COMPOSITION_WINDOW,
-    PSEUDOCOUNT,
-    STEP,
     as_stored,
     margins_of,
     sides_of,
 )
 from annotations.expectation_file import (
     EXPECTATION_FILE,
-    SUBSTITUTIONS_FILE,
     Expected,
-    merge_expected,
-    sides_in,
-    substitutions,
     write_expected,
 )
 from annotations.sequences import encode_bases, open_fasta
@@ -209,52 +200,3 @@ def known_only(expected: Expected) -> Expected:
 
 def _length(window: Window) -> int:
     return window.read[1] - window.read[0]
-
-
-class MergedExpectation(NamedTuple):
-    """What a merge made of the expectation of its shards."""
-
-    files: list[str]
-    """Names of the files it wrote."""
-    record: dict[str, object]
-    """What provenance says of them."""
-
-
-def merge_expectation(
-    shards: Sequence[Path],
-    out: Path,
-    alleles: Alleles | None,
-    codes: Sequence[NDArray[np.uint8]],
-) -> MergedExpectation:
-    """Join what is expected of the bases of all shards, in bounded memory.
-
-    Parameters
-    ----------
-    shards : sequence of Path
-        Folders with files of `write_expectation`, in order.
-    out : Path
-        Existing folder for the files.
-    alleles : Alleles, optional
-        Which records are alleles of each other; their substitutions get a table of their own.
-    codes : sequence of ndarray of uint8
-        Base codes of each record; of use with `alleles` alone.
-
-    Raises
-    ------
-    StorageError
-        If a shard's file is missing, altered or not in order.
-    """
-    path = out / EXPECTATION_FILE
-    merge_expected([shard / EXPECTATION_FILE for shard in shards], path)
-    files = [EXPECTATION_FILE]
-    if alleles is not None:
-        pq.write_table(substitutions(path, alleles, codes), out / SUBSTITUTIONS_FILE)
-        files.append(SUBSTITUTIONS_FILE)
-    record: dict[str, object] = {
-        "bases": pq.read_metadata(path).num_rows,
-        "sides": sides_in(path),
-        "step_bits": STEP,
-        "composition_window": COMPOSITION_WINDOW,
-        "pseudocount": PSEUDOCOUNT,
-    }
-    return MergedExpectation(files, record)

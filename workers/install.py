@@ -224,7 +224,7 @@ def blocks_of(card: ModelCard) -> int:
     """
     sizes: Mapping[str, Any] = card.config.get("transformers", card.config)
     if "distances" in sizes:
-        return len(sizes["distances"])
+        return len(sizes["distances"]) + int(sizes.get("attention_blocks", 0))
     for name in ("num_layers", "n_layer", "num_hidden_layers"):
         if isinstance(sizes.get(name), int):
             return int(sizes[name])

@@ -55,7 +55,7 @@ from workers.association import (
     on_contigs,
     scan_corpus,
 )
-from workers.expectation import merge_expectation
+from workers.expectation_merge import merge_expectation
 from workers.features import feature_table, with_peaks
 from workers.peak_labels import GenePlaces, label_peaks
 from workers.run_sequences import Sequences, read_codes, regions_record, whole_contigs

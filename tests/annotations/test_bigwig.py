@@ -1,6 +1,7 @@
 """bigWig files read back by libBigWig (pyBigWig), their zoom levels against every base."""
 
 import struct
+import tracemalloc
 import zlib
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from annotations import bbi
 from annotations.bbi import Stretches
-from annotations.bigwig import write_runs
+from annotations.bigwig import Values, write_runs, write_values
 from annotations.errors import CoordinateError, FormatError
 from tests.annotations.test_bigbed import zoom_records
 
@@ -170,3 +171,86 @@ def test_what_no_reader_takes_is_refused(
     with pytest.raises(error):
         write_runs(tmp_path / "a.bw", stretches(runs), NAMES, LENGTHS)
     assert not list(tmp_path.iterdir())
+
+
+Parts = list[tuple[int, int, list[float]]]
+
+
+@st.composite
+def value_parts(draw: st.DrawFn) -> Parts:
+    """Values of stretches of bases, in any order, with gaps between some of them."""
+    found: Parts = []
+    for contig in draw(st.permutations([0, 1, 2])):
+        borders = sorted(draw(st.sets(st.integers(0, LENGTHS[contig]), max_size=6)))
+        seed = draw(st.integers(0, 999))
+        for start, end in pairwise(borders):
+            if draw(st.integers(0, 3)):
+                values = np.random.default_rng(seed).normal(size=end - start)
+                found.append((contig, start, values.tolist()))
+    return found
+
+
+def part_values(parts: Parts) -> list[Values]:
+    return [Values(contig, start, np.array(own, np.float32)) for contig, start, own in parts]
+
+
+@few
+@given(parts=value_parts())
+def test_every_value_is_read_back_and_summed_up(tmp_path: Path, parts: Parts) -> None:
+    path = tmp_path / "x.bw"
+    write_values(path, part_values(parts), NAMES, LENGTHS)
+    signal = {name: np.full(n, np.nan, np.float32) for name, n in zip(NAMES, LENGTHS, strict=True)}
+    for contig, start, own in parts:
+        signal[NAMES[contig]][start : start + len(own)] = own
+    known = np.concatenate([each[~np.isnan(each)] for each in signal.values()]).astype(float)
+    with pyBigWig.open(str(path)) as track:
+        assert track.chroms() == dict(zip(NAMES, LENGTHS, strict=True))
+        header = track.header()
+        assert header["nBasesCovered"] == len(known)
+        assert header["sumData"] == int(known.sum())
+        for name, each in signal.items():
+            np.testing.assert_array_equal(track.values(name, 0, len(each), numpy=True), each)
+    raw = path.read_bytes()
+    count = struct.unpack_from("<H", raw, 6)[0]
+    assert bool(count) == bool(len(known))
+    for level in range(count):
+        _, _, data, tree = struct.unpack_from("<IIQQ", raw, 64 + 24 * level)
+        records = zoom_records(raw, data, tree)
+        assert sum(record[3] for record in records) == len(known)
+        for contig, start, end, bases, least, most, total, squares in records:
+            held = signal[next(name for name, at in IDS.items() if at == contig)][start:end]
+            held = held[~np.isnan(held)].astype(float)
+            assert (bases, least, most) == (len(held), held.min(), held.max())
+            np.testing.assert_allclose([total, squares], [held.sum(), (held**2).sum()], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "words"),
+    [
+        ([(0, 5, [1.0, float("nan")])], FormatError, "must be finite"),
+        ([(2, 299, [1.0, 1.0])], CoordinateError, "300 bases, got 299 to 301"),
+        ([(2, -1, [1.0])], CoordinateError, "got -1 to 0"),
+        ([(1, 5, [1.0, 2.0]), (0, 5, [1.0]), (1, 6, [1.0])], CoordinateError, "two values"),
+    ],
+)
+def test_values_that_no_reader_takes_are_refused(
+    tmp_path: Path, parts: Parts, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        write_values(tmp_path / "x.bw", part_values(parts), NAMES, LENGTHS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_values_takes_memory_of_one_part(tmp_path: Path) -> None:
+    length, size = 2_000_000, 50_000
+
+    def parts():  # type: ignore[no-untyped-def]
+        for start in range(0, length, size):
+            yield Values(0, start, np.arange(start, start + size, dtype=np.float32))
+
+    tracemalloc.start()
+    write_values(tmp_path / "x.bw", parts(), ["a"], [length])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # all bases as runs would take 28 bytes each, and 64 more for the narrowest bins
+    assert peak < 12 * length

@@ -76,7 +76,7 @@ class Gates:
         while time.monotonic() < deadline:
             for path in self.folder.glob(f"{moment}.*.reached"):
                 text = path.read_text()
-                if text:
+                if text.isdigit():  # the gate is renamed before the process id is in it
                     return int(text)
             time.sleep(0.02)
         raise AssertionError(f"no worker came to {moment} in {seconds} s")

@@ -15,7 +15,8 @@ from annotations.types import Span
 from annotations.windows import plan_shards
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from tests.workers.test_pipeline import fasta_of, random_sequence
-from workers.expectation import expectation_windows, merge_expectation, write_expectation
+from workers.expectation import expectation_windows, write_expectation
+from workers.expectation_merge import merge_expectation
 from workers.language_models.hyenadna import HyenaDna
 from workers.language_models.paired_tree import PairedTreeReader
 from workers.language_models.stripedhyena2.model import StripedHyena2

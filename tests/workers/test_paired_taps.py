@@ -16,7 +16,13 @@ from annotations.stretches import from_stretches
 from annotations.types import Span
 from tests.workers.factories import DICTIONARY_ID, LAYER, TINY, make_tiny_models, make_tiny_tree
 from workers.language_models.loading import load_language_model
-from workers.language_models.paired_taps import TwoSidedReader, at_tap, read_tap, tap_reach
+from workers.language_models.paired_taps import (
+    TwoSidedReader,
+    UpdateReader,
+    at_tap,
+    read_tap,
+    tap_reach,
+)
 from workers.language_models.paired_tree import PairedTreeReader
 from workers.pipeline import run_shard
 from workers.registry import open_dictionary
@@ -143,6 +149,42 @@ def test_the_residual_tap_is_the_reader_itself(tree):
     assert at_tap(reader, "residual") is reader
 
 
+@pytest.mark.parametrize("layer", [1, 2])
+def test_an_update_is_what_blocks_added_and_goes_back_to_where_it_was_taken(tree, layer):
+    reader, plain = UpdateReader(tree), PairedTreeReader(tree)
+    added = plain.activations(CODES, layer) - plain.activations(CODES, 0)
+    torch.testing.assert_close(reader.activations(CODES, layer), added)
+    reads = read_tap(tree, CODES.long(), torch.zeros(3, dtype=torch.long), layer, "update")
+    torch.testing.assert_close(reads.forward, added)
+    torch.testing.assert_close(reads.reverse, reader.activations(TURNED, layer).flip(1))
+    expected = plain.log_probabilities(CODES)
+    torch.testing.assert_close(reader.log_probabilities(CODES), expected)
+    same = reader.spliced_log_probabilities(CODES, layer, lambda h: h)
+    torch.testing.assert_close(same, expected)
+    # nothing added is the embedding, handed to the blocks that follow
+    found = reader.spliced_log_probabilities(CODES, layer, torch.zeros_like)
+    by_hand = plain.spliced_log_probabilities(
+        CODES, layer, lambda h: tree.embed(both_reads(), torch.zeros(6, dtype=torch.long))
+    )
+    torch.testing.assert_close(found, by_hand)
+    with pytest.raises(CoordinateError, match="the tap update is what blocks added, got layer 0"):
+        reader.activations(CODES, 0)
+
+
+def both_reads():
+    return torch.cat([CODES, TURNED]).long()
+
+
+def test_an_update_is_served_with_left_context_alone(tmp_path):
+    root = make_tiny_models(tmp_path, tap="update")
+    encoder = open_dictionary(find_cards([root]).dictionary(DICTIONARY_ID), [root], whole=True)
+    assert (encoder.dictionary.ahead, encoder.dictionary.window) == (0, 128 + 16)
+    bases = np.random.default_rng(0).integers(0, 4, 128 * 6).astype(np.uint8)
+    none, enough = grid_agreement(encoder, bases, contexts=[0, 16])
+    assert enough.jaccard == pytest.approx(1.0, abs=1e-3)
+    assert none.jaccard < 0.999
+
+
 @pytest.fixture(scope="module", params=TAPS)
 def encoder(request, tmp_path_factory):
     root = make_tiny_models(tmp_path_factory.mktemp("models"), tap=request.param)
@@ -243,7 +285,7 @@ def test_shards_cut_anywhere_give_the_same(tmp_path, encoder):
 def test_a_model_of_one_tower_has_no_such_tap(tmp_path):
     root = make_tiny_models(tmp_path)
     card = replace(find_cards([root]).model("tiny-tree"), architecture="hyenadna")
-    with pytest.raises(WeightsError, match="the tap 'pair' needs a model with a tower for each"):
+    with pytest.raises(WeightsError, match="the tap 'pair' is one of a model with a tower for"):
         load_language_model(card, {}, tap="pair")
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pyBigWig
 import pytest
 
+from annotations.activation_parts import INDEX_FILE
 from annotations.errors import OptionError, StorageError, UnknownNameError
 from annotations.expectation_file import EXPECTATION_FILE, SUBSTITUTIONS_FILE
 from app import folder_page, static_folder
@@ -111,6 +112,7 @@ def test_all_files_are_there_and_listed(folder):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     listed = {name for files in folder_page._FILES.values() for name, _ in files}
     listed -= {"allele_effects.tsv", "allele_effects.parquet"}  # of runs that compare alleles
+    listed -= {INDEX_FILE}  # of large runs
     # of runs with the option expectation
     listed -= {EXPECTATION_FILE, SUBSTITUTIONS_FILE, SUBSTITUTIONS_TSV, *EXPECTATION_FILES}
     assert listed < names

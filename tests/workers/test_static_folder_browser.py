@@ -134,7 +134,7 @@ def test_it_opens_from_any_host(browser, host, how):
     browser.messages.clear()
     look_and_use(browser, host, how)
     asked = {address for address in browser.requests if address[:5] not in ("data:", "blob:")}
-    assert {urlsplit(address).netloc for address in asked} <= {urlsplit(host).netloc, ""}
+    assert {urlsplit(address).netloc for address in asked} <= {urlsplit(host).netloc, ""}, asked
     assert any("page/data.js" in address for address in asked) == (how == "embedded")
     assert broken(browser) == []
 

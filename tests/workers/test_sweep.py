@@ -243,13 +243,13 @@ def test_the_commands_write_lines_and_go_on(data, tmp_path):
         assert result.exit_code == 0, result.output
         return result.output.splitlines()
 
-    sweep = ("--control", "tiny-tree", "--tap", "pair:1", "--tap", "joint", "--k", "2,4")
-    assert len(run("sweep", *sweep, "--out", tmp_path / "sweep.jsonl")) == 4
-    assert run("sweep", *sweep, "--out", tmp_path / "sweep.jsonl") == []
+    sweep = ("--control", "tiny-tree", "--k", "2", "--out", tmp_path / "sweep.jsonl")
+    assert len(run("sweep", "--tap", "joint", *sweep)) == 1
+    # the one that is there already is passed over
+    assert len(run("sweep", "--tap", "joint", "--tap", "update:1", *sweep)) == 1
     lines = [json.loads(text) for text in (tmp_path / "sweep.jsonl").read_text().splitlines()]
-    assert [(one["settings"]["tap"], one["settings"]["k"]) for one in lines] == [
-        ("pair", 2), ("pair", 4), ("joint", 2), ("joint", 4),
-    ]  # fmt: skip
+    taps = [(one["settings"]["tap"], one["settings"]["layer"]) for one in lines]
+    assert taps == [("joint", 2), ("update", 1)]
     assert all(one["over"]["control"]["mean"]["motif"]["value"] == 0 for one in lines)
     run("seeds", "--tap", "pair:1", "--k", "2", "--seeds", "1,2", "--out", tmp_path / "seeds.jsonl")
     lines = [json.loads(text) for text in (tmp_path / "seeds.jsonl").read_text().splitlines()]

@@ -162,7 +162,7 @@ def test_training_repeats_itself(model, corpus):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"tap": "logits"}, "tap must be one of residual, pair, joint, got 'logits'"),
+        ({"tap": "logits"}, "tap must be one of residual, update, pair, joint, got 'logits'"),
         ({"kind": "relu"}, "kind must be one of batchtopk, topk, got 'relu'"),
         ({"region": "exons"}, "region must be one of noncoding, all"),
         ({"k": 5000}, r"k must lie in \[1, features\)"),

@@ -162,7 +162,7 @@ def _said(name: str) -> str:
 
 
 def _motif_shares(found: Numbers, choice: Numbers) -> list[str]:
-    roles = list(_first(found)["motif_share"]["roles"])
+    roles = [role for role in ROLES if role in _first(found)["motif_share"]["roles"]]
     rows = []
     for tf, tasks in found["tfs"].items():
         share = tasks["motif_share"]

@@ -117,8 +117,8 @@ _LOADERS: dict[str, _Loader] = {
 def _tap_of(tap: str, card: ModelCard) -> Tap:
     if card.architecture != "paired_tree":
         raise WeightsError(
-            f"the tap {tap!r} needs a model with a tower for each strand (paired_tree), but model "
-            f"{card.id!r} is a {card.architecture}; its dictionaries read the tap residual"
+            f"the tap {tap!r} is one of a model with a tower for each strand (paired_tree), but "
+            f"model {card.id!r} is a {card.architecture}; its dictionaries read the tap residual"
         )
     return cast(Tap, tap)
 

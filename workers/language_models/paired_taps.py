@@ -1,12 +1,16 @@
-"""Taps of a paired-strand tree at which both of its towers meet.
+"""Taps of a paired-strand tree besides the residual stream of one tower.
 
+    update   left[i] after some blocks less its embedding: what the blocks added
     pair     [left[i]; right[i]] after some blocks: base i and both of its sides
     joint    gelu(W [norm(left[i - 1]); norm(right[i + 1])]): both sides without base i
 
+The embedding is a table of k-mers, with random weights as much as with trained ones, and a
+dictionary of the residual stream spends itself on it; the update holds what was learnt beyond.
+
 A forward read gives these; a read of the reverse complement gives the same towers in the other
 order. So there is one activation for each base and strand, and those of a sequence are those of
-its reverse complement on the other strand. Both towers look away from the base: a window needs
-its context on both sides.
+its reverse complement on the other strand. In a pair and where towers meet, both look away from
+the base: a window needs its context on both sides.
 """
 
 from typing import Literal, NamedTuple
@@ -16,10 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from annotations.errors import CoordinateError
-from workers.language_models.paired_tree import PairedTree, PairedTreeReader, Towers
+from workers.language_models.paired_tree import (
+    PairedTree,
+    PairedTreeReader,
+    Towers,
+    complement,
+)
 from workers.language_models.protocol import LanguageModel, Splice, check_window
 
-Tap = Literal["residual", "pair", "joint"]
+Tap = Literal["residual", "update", "pair", "joint"]
 
 
 class Reads(NamedTuple):
@@ -34,22 +43,25 @@ class Reads(NamedTuple):
 def tap_width(model: PairedTree, tap: Tap) -> int:
     """Channels of a tap."""
     config = model.config
-    return {"residual": config.width, "pair": 2 * config.width, "joint": config.joint_width}[tap]
+    widths: dict[Tap, int] = {"pair": 2 * config.width, "joint": config.joint_width}
+    return widths.get(tap, config.width)
 
 
 def tap_reach(model: PairedTree, layer: int, tap: Tap) -> int:
-    """Bases on each side of a base that its activations depend on at most."""
+    """Bases on a side of a base that its activations depend on at most."""
     return model.config.reach(layer) + (tap == "joint")
 
 
 def check_tap(model: PairedTree, layer: int, tap: Tap) -> None:
-    """Refuse a joint tap that is not above all blocks.
+    """Refuse a joint tap that is not above all blocks, and an update of none.
 
     Raises
     ------
     CoordinateError
-        If `layer` is not all blocks of the model.
+        If `layer` is not all blocks of the model, or is 0.
     """
+    if tap == "update" and layer == 0:
+        raise CoordinateError("the tap update is what blocks added, got layer 0; name 1 or more")
     if tap == "joint" and layer != len(model.blocks):
         raise CoordinateError(
             f"the tap joint lies above all {len(model.blocks)} blocks of this model, got layer "
@@ -69,7 +81,7 @@ def read_tap(model: PairedTree, ids: Tensor, species: Tensor, layer: int, tap: T
         Row of the species table.
     layer : int
         Blocks done.
-    tap : {"residual", "pair", "joint"}
+    tap : {"residual", "update", "pair", "joint"}
 
     Returns
     -------
@@ -84,10 +96,49 @@ def read_tap(model: PairedTree, ids: Tensor, species: Tensor, layer: int, tap: T
     towers = model.towers(ids, species, layer)
     if tap == "residual":
         return Reads(*towers)
+    if tap == "update":
+        embedded = model.towers(ids, species, 0)
+        return Reads(towers.left - embedded.left, towers.right - embedded.right)
     if tap == "joint":
         left, right = model.beside(towers)
         return Reads(model.joint(left, right), model.joint(right, left))
     return Reads(torch.cat(towers, -1), torch.cat(towers[::-1], -1))
+
+
+class UpdateReader(PairedTreeReader):
+    """A paired-strand tree read at the updates of one tower; see `protocol.LanguageModel`."""
+
+    @torch.inference_mode()
+    def activations(self, codes: Tensor, layer: int) -> Tensor:
+        """What the first `layer` blocks added to the tower that reads in the sense of `codes`.
+
+        Row i depends on the `tap_reach` bases before it at most.
+        """
+        check_window(codes, layer=layer, n_blocks=self.n_blocks, max_length=None)
+        check_tap(self.model, layer, "update")
+        embedded = self.model.embed(codes.long(), self._species(codes))
+        return self.model.advance(embedded, 0, layer) - embedded
+
+    @torch.inference_mode()
+    def log_probabilities(self, codes: Tensor) -> Tensor:
+        """As of the model read at any other tap."""
+        return self.spliced_log_probabilities(codes, self.n_blocks, lambda h: h)
+
+    @torch.inference_mode()
+    def spliced_log_probabilities(self, codes: Tensor, layer: int, splice: Splice) -> Tensor:
+        """See `protocol.SplicedLanguageModel`; `splice` is given the updates of both towers.
+
+        The first half of the rows reads `codes`, the second their reverse complements.
+        """
+        check_window(codes, layer=layer, n_blocks=self.n_blocks, max_length=None)
+        check_tap(self.model, layer, "update")
+        model, ids = self.model, codes.long()
+        both = torch.cat([ids, complement(ids).flip(1)])
+        embedded = model.embed(both, self._species(both))
+        h = embedded + splice(model.advance(embedded, 0, layer) - embedded)
+        left, right = model.advance(h, layer, self.n_blocks).chunk(2)
+        logits = model.head(Towers(left, right.flip(1)), symmetric=True)
+        return F.log_softmax(logits.float(), -1)
 
 
 class TwoSidedReader(PairedTreeReader):
@@ -143,4 +194,8 @@ class TwoSidedReader(PairedTreeReader):
 
 def at_tap(reader: PairedTreeReader, tap: Tap) -> LanguageModel:
     """The same model, read at another tap."""
-    return reader if tap == "residual" else TwoSidedReader(reader.model, tap)
+    if tap == "residual":
+        return reader
+    if tap == "update":
+        return UpdateReader(reader.model)
+    return TwoSidedReader(reader.model, tap)

@@ -64,7 +64,7 @@ def write_model(
         weights=MODEL_WEIGHTS,
         sha256=file_sha256(folder / MODEL_WEIGHTS),
         n_parameters=sum(weight.numel() for weight in model.parameters()),
-        context=model.config.reach(len(model.config.distances)),
+        context=model.config.reach(model.config.n_blocks),
         licence=LICENCE,
         source=source,
         random_weights=random_weights,

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from workers.training.lm import BitsPerBase
 
 
-TAP_TITLES = {"residual": "", "pair": "both towers ", "joint": "where its towers meet "}
+TAP_TITLES = {
+    "residual": "",
+    "update": "the embedding taken away, ",
+    "pair": "both towers ",
+    "joint": "where its towers meet ",
+}
 """What a tap is called in the title of a dictionary."""
 
 
@@ -170,10 +175,11 @@ def random_model(models: Path, like: str, model_id: str, seed: int) -> None:
 @click.option("--layer", default=2, show_default=True, help="Blocks done before the tap.")
 @click.option(
     "--tap",
-    type=click.Choice(["residual", "pair", "joint"]),
+    type=click.Choice(["residual", "update", "pair", "joint"]),
     default="residual",
     show_default=True,
-    help="One tower, both of them at a base, or the layer where they meet (the last --layer).",
+    help="One tower, what its blocks added to the embedding, both towers at a base, or the layer "
+    "where they meet (above the last block).",
 )
 @click.option("--features", default=4096, show_default=True, help="Latents.")
 @click.option("--k", default=16, show_default=True, help="Active latents at a base.")

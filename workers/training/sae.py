@@ -46,7 +46,7 @@ class SaeTraining:
     layer: int = 2
     """Blocks of the language model done before the tap."""
     tap: Tap = "residual"
-    """What is read there: one tower, both, or the layer where they meet."""
+    """What is read there (`workers.language_models.paired_taps`)."""
     features: int = 4096
     """Latents."""
     k: int = 16

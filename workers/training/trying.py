@@ -27,7 +27,7 @@ _COMMON = (
         multiple=True,
         default=("residual:2",),
         show_default=True,
-        help="Tap and blocks done before it, such as pair:3; joint needs none. May be repeated.",
+        help="Tap and blocks done before it, such as update:3; joint needs none. May be repeated.",
     ),
     click.option("--features", default=4096, show_default=True, help="Latents."),
     click.option("--steps", default=800, show_default=True, help="Optimiser steps of each."),
@@ -191,8 +191,8 @@ def _trials(
         tap, _, layer = text.partition(":")
         if tap != "joint" and not layer.isdigit():
             raise OptionError(
-                f"--tap is residual or pair with the blocks done before it, such as pair:3, or "
-                f"joint; got {text!r}"
+                f"--tap is residual, update or pair with the blocks done before it, such as "
+                f"update:3, or joint; got {text!r}"
             )
         blocks = int(layer) if layer.isdigit() else len(subject.model.blocks)
         yield SaeTraining(tap=tap, layer=blocks, k=k, **settings)  # type: ignore[arg-type]  # checked there

@@ -38,6 +38,8 @@ class Chromium:
 
     def __init__(self, folder: Path):
         self.requests: list[str] = []
+        """Addresses asked for; not those that the page's own policy held back."""
+        self._asked: dict[str, str] = {}
         self.messages: list[str] = []
         self._number = 0
         self._profile = folder / "profile"
@@ -91,6 +93,12 @@ class Chromium:
         method, said = message.get("method"), message.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(said["request"]["url"])
+            self._asked[said["requestId"]] = said["request"]["url"]
+        elif method == "Network.loadingFailed" and said.get("blockedReason") == "csp":
+            # igv.js asks igv.org for moved addresses when a file does not come: it may not
+            held_back = self._asked[said["requestId"]]
+            if held_back in self.requests:
+                self.requests.remove(held_back)
         elif method == "Log.entryAdded":
             entry = said["entry"]
             self.messages.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
