@@ -48,8 +48,8 @@ from annotations.stretches import (
 from annotations.tables import column, replacing
 from annotations.types import Span
 
-BASES_PER_BLOCK = 4_000_000
-"""Active bases that a merge aims to hold in memory at once; up to 100 bytes each while their
+BASES_PER_BLOCK = 2_000_000
+"""Active bases that a merge aims to hold in memory at once; up to 200 bytes each while their
 stretches are sorted."""
 
 PARQUET_TAIL = 8
@@ -297,8 +297,7 @@ def _cells_of_stripe(
 ) -> Iterator[_Cell]:
     """The cells of a stripe that have rows, by group and tile."""
     tiles, step = index.tiles, index.features_per_group
-    low = int(tiles[stripe.start])
-    past = int(tiles[stripe.stop]) if stripe.stop < len(tiles) else 1 << 64
+    low, past = _loci(tiles, stripe)
     own = [shard for shard in shards if shard.first < past and shard.last >= low]
     opened = [file_metadata(shard.path) for shard in own]
     ranges = [shard.ranges.tolist() for shard in own]
@@ -308,18 +307,30 @@ def _cells_of_stripe(
     per_group = np.add.reduceat(per_feature, np.arange(0, index.n_features, step))
     bounds = _blocks(per_group, bases_per_block)
     for first, end in pairwise(bounds):
-        tables = [
-            _beginning_before(
-                features_between(shard.path, metadata, groups, first * step, end * step), past
-            )
-            for shard, metadata, groups in zip(own, opened, ranges, strict=True)
-        ]
-        block = join_touching(pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *tables]))
-        del tables
-        yield from _cells(block, index, stripe)
-        del block
+        # a block of one dense group is gone through tile by tile; its cells come in that order
+        times = max(1, round(float(per_group[first:end].sum()) / bases_per_block))
+        some = -(-len(stripe) // times)
+        for begin in range(stripe.start, stripe.stop, some):
+            within = range(begin, min(begin + some, stripe.stop))
+            low, past = _loci(tiles, within)
+            tables = [
+                _beginning_before(
+                    features_between(shard.path, metadata, groups, first * step, end * step), past
+                )
+                for shard, metadata, groups in zip(own, opened, ranges, strict=True)
+                if shard.first < past and shard.last >= low
+            ]
+            block = join_touching(pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *tables]))
+            del tables
+            yield from _cells(block, index, within)
+            del block
         done = end / len(per_group)
         on_part((stripe.start + done * len(stripe)) / len(tiles))
+
+
+def _loci(tiles: NDArray[np.uint64], some: range) -> tuple[int, int]:
+    """Where the first of some tiles begins and where the one after the last does."""
+    return int(tiles[some.start]), int(tiles[some.stop]) if some.stop < len(tiles) else 1 << 64
 
 
 def _beginning_before(table: pa.Table, past: int) -> pa.Table:
