@@ -40,6 +40,7 @@ from annotations.activation_parts import (
 from annotations.active_bases import LARGEST_POSITION, locus_index
 from annotations.cards import file_sha256
 from annotations.errors import CoordinateError
+from annotations.memory import return_memory
 from annotations.stretches import (
     ACTIVATIONS_SCHEMA,
     join_touching,
@@ -173,6 +174,7 @@ def merge_stretches(
             waiting = _write_groups(writer, pa.concat_tables([waiting, block]))
             del block
             waiting = copied(waiting)
+            return_memory()
             on_part(high / end)
         if waiting.num_rows:
             writer.write_table(waiting.combine_chunks(), row_group_size=GROUP_ROWS)
@@ -324,6 +326,7 @@ def _cells_of_stripe(
             del tables
             yield from _cells(block, index, within)
             del block
+            return_memory()
         done = end / len(per_group)
         on_part((stripe.start + done * len(stripe)) / len(tiles))
 

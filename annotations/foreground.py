@@ -1,15 +1,21 @@
 """The independent loci of feature rows: of many peaks, the windows that may be counted."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.active_bases import row_index
 from annotations.errors import CoordinateError
 from annotations.matched_background import Silence
 from annotations.motif_windows import Corpus, one_per_locus
 from annotations.repeats import copies
+from annotations.tables import column
+
+ROWS_AT_ONCE = 512
+"""Feature rows whose peaks are looked at together."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -78,22 +84,36 @@ def foreground(
     CoordinateError
         If a peak names a feature that the activity lacks.
     """
-    column = {name: peaks[name].to_numpy() for name in ("feature", "strand", "contig", "position")}
-    row = 2 * column["feature"].astype(np.int64) + (column["strand"] < 0)
+    row = row_index(column(peaks, "feature"), column(peaks, "strand"))
     if row.size and row.max() >= silence.rows:
         raise CoordinateError(
             f"peaks name feature {int(row.max()) // 2}, activity has {silence.rows // 2} features"
         )
-    value = peaks["value"].to_numpy()
-    contig, position = column["contig"].astype(np.int64), column["position"].astype(np.int64)
-    if only is not None:
-        wanted = np.isin(row, only)
-        row, contig, position, value = (x[wanted] for x in (row, contig, position, value))
-    given = np.bincount(row, minlength=silence.rows)
+    chosen = np.arange(len(row)) if only is None else np.flatnonzero(np.isin(row, only))
+    chosen = chosen[np.argsort(row[chosen], kind="stable")]
+    bounds = np.searchsorted(row[chosen], np.arange(0, silence.rows + ROWS_AT_ONCE, ROWS_AT_ONCE))
+    # nothing is asked across rows: some rows at a time, whatever the number of peaks
+    parts = [
+        _loci(peaks.take(pa.array(chosen[first:end])), corpus, silence, width)
+        for first, end in pairwise(bounds.tolist())
+    ]
+    loci = Loci(*(np.concatenate(columns) for columns in zip(*(p[0] for p in parts), strict=True)))
+    dropped = np.concatenate([row for _, row in parts])
+    return Foreground(
+        loci,
+        np.bincount(row[chosen], minlength=silence.rows),
+        np.bincount(loci.row, minlength=silence.rows),
+        np.bincount(dropped, minlength=silence.rows),
+    )
+
+
+def _loci(peaks: pa.Table, corpus: Corpus, silence: Silence, width: int) -> tuple[Loci, Ints]:
+    """The loci of some rows that count, and the row of each that is left out as a copy."""
+    row = row_index(column(peaks, "feature"), column(peaks, "strand"))
+    contig, position = (column(peaks, name).astype(np.int64) for name in ("contig", "position"))
     # Best first within each row from here on, so that a place in the arrays is a rank.
-    order = np.lexsort((position, contig, -value, row))
-    row, contig, position = row[order], contig[order], position[order]
-    peak = corpus.codes.places(contig, position)
+    order = np.lexsort((position, contig, -column(peaks, "value"), row))
+    row, peak = row[order], corpus.codes.places(contig[order], position[order])
     start = peak - width // 2
     usable = corpus.codes.known(start, width)
     row, peak, start = row[usable], peak[usable], start[usable]
@@ -103,9 +123,7 @@ def foreground(
     rank = np.arange(len(loci.row))
     loci = loci.select(one_per_locus(loci.row, loci.peak, rank, distance=width))
     copy = copies(loci.row, loci.peak, corpus.codes.joined, width)
-    dropped = np.bincount(loci.row[copy], minlength=silence.rows)
-    loci = loci.select(~copy)
-    return Foreground(loci, given, np.bincount(loci.row, minlength=silence.rows), dropped)
+    return loci.select(~copy), loci.row[copy]
 
 
 def cpg_ratio(loci: Loci, rows: Ints, corpus: Corpus, width: int) -> Floats:

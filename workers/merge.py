@@ -39,6 +39,7 @@ from annotations.errors import OptionError
 from annotations.genome_regions import near_spans
 from annotations.interval_concepts import CONCEPTS_SCHEMA, evaluate_concepts
 from annotations.intervals import overlaps
+from annotations.memory import return_memory
 from annotations.motif_scan import HITS_SCHEMA
 from annotations.options import RESULT_SCHEMA, RunOptions
 from annotations.peaks import FeatureStatistics, features_table, top_peaks
@@ -127,6 +128,7 @@ class Stages:
         self.on_progress(self.done)
         start, cpu_start = time.monotonic(), time.process_time()
         yield
+        return_memory()
         self.done += STAGE_SHARES[name]
         self.seconds[name] = round(time.monotonic() - start, 3)
         self.cpu_seconds[name] = round(time.process_time() - cpu_start, 3)
