@@ -87,7 +87,7 @@ READERS = 4
 FOOTERS_KEPT = 64
 """Footers that stay in memory, of all results: 2 MB each at most."""
 
-HELD_BASES = 8_000_000
+HELD_BASES = 3_000_000
 """Active bases of a group of features that `ActivationParts.tables` holds at once; of a larger
 group it reads one feature, strand and stripe at a time."""
 
