@@ -64,7 +64,13 @@ def train() -> None:
     type=click.IntRange(min=1),
     help="Bases a block of the tree looks back; once for each block.  [default: 6, 12, 24, 48]",
 )
-@click.option("--attention-blocks", default=0, show_default=True, help="Above the tree.")
+@click.option(
+    "--attention-blocks",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Above the tree.",
+)
 @click.option("--coding-weight", default=0.05, show_default=True, help="Loss weight of coding.")
 @click.option("--seed", default=0, show_default=True, help="Of weights and batches.")
 @click.option("--report-every", default=1000, show_default=True, help="Steps between checkpoints.")
