@@ -15,7 +15,6 @@ The engine is memelite's FIMO, asked for a superset that the exact threshold the
 it rounds scores to 0.1 bit, scores N as 0 and knows only the uniform background.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from annotations.contig_codes import ContigCodes
 from annotations.errors import OptionError
 from annotations.jaspar import Motif
+from annotations.numba_threads import numba_threads
 
 MOTIF_P: Final = 1e-4
 """Chance that a random window of the background scores as high, per strand."""
@@ -58,9 +58,6 @@ _LOOSE_STEPS: Final = (1.2e-5, 1.2e-4, 3e-4, 1.2e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0
 _BIN: Final = 100
 """memelite's table has bins of 0.1 bit."""
 _UNIFORM: Final = (0.25, 0.25, 0.25, 0.25)
-
-ENGINE: Final = threading.Lock()
-"""numba's default thread pool aborts the process if two threads enter it at once."""
 
 
 class MotifThresholds(NamedTuple):
@@ -378,7 +375,7 @@ def _scan_chunk(
     for loose, places in _batches(limits, len(codes)):
         # memelite takes log2(probability / 0.25): what it is given makes that our log-odds.
         given = {str(i): 0.25 * np.exp2(limits[i].matrix / MILLIBITS) for i in places}
-        with ENGINE:
+        with numba_threads():
             frames = fimo(given, one_hot, eps=0.0, threshold=loose)
         counts = [len(frame) for frame in frames]
         if not any(counts):

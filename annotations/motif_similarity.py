@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from annotations.contig_codes import ContigCodes
 from annotations.errors import OptionError
 from annotations.jaspar import Motif
-from annotations.motif_scan import ENGINE, PSEUDOCOUNT, background_of
+from annotations.motif_scan import PSEUDOCOUNT, background_of
 from annotations.motif_windows import one_per_locus
+from annotations.numba_threads import numba_threads
 from annotations.repeats import COPY_RADIUS, copies
 
 Ints = NDArray[np.int64]
@@ -307,7 +308,7 @@ def _tomtom(motifs: RowMotifs, places: Ints, matrices: Sequence[Motif]) -> NDArr
             (motifs.motif(place) + added) / (motifs.loci[place] + PSEUDOCOUNT)
             for place in block.tolist()
         ]
-        with ENGINE:
+        with numba_threads():
             value, _, offset, _, strand = tomtom(queries, targets)
         query, target = np.nonzero(value <= _CHECKED_P)
         alike = _correlations(

@@ -36,10 +36,7 @@ def one_precision(monkeypatch):
 @pytest.fixture(autouse=True)
 def one_thread():
     """Threads that wait for each other on such small matrices are slow on a busy machine."""
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

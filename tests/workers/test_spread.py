@@ -15,23 +15,15 @@ from workers.spread import spread
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def threads():
-    """Set the threads of torch as a test asks, and back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_results_are_in_the_order_of_the_pieces(threads, count):
-    threads(count)
+def test_results_are_in_the_order_of_the_pieces(count):
+    torch.set_num_threads(count)
     assert list(spread(lambda piece: piece**2, range(50), CPU)) == [i**2 for i in range(50)]
     assert list(spread(lambda piece: piece, [], CPU)) == []
 
 
-def test_a_piece_is_computed_by_one_thread_beside_others(threads):
-    threads(2)
+def test_a_piece_is_computed_by_one_thread_beside_others():
+    torch.set_num_threads(2)
     together = threading.Barrier(2, timeout=20)
 
     def work(piece):
@@ -45,8 +37,8 @@ def test_a_piece_is_computed_by_one_thread_beside_others(threads):
     assert torch.get_num_threads() == 2
 
 
-def test_what_a_piece_raises_is_raised(threads):
-    threads(2)
+def test_what_a_piece_raises_is_raised():
+    torch.set_num_threads(2)
 
     def work(piece):
         if piece == 3:
@@ -57,14 +49,14 @@ def test_what_a_piece_raises_is_raised(threads):
         list(spread(work, range(5), CPU))
 
 
-def test_any_number_of_threads_gives_bitwise_the_same(threads, hyenadna_state):
+def test_any_number_of_threads_gives_bitwise_the_same(hyenadna_state):
     state, config = hyenadna_state
     codes = torch.randint(0, 5, (2, 1500), generator=torch.Generator().manual_seed(0)).byte()
     coder, x = random_coder(), random_rows(3000)
     model = load_hyenadna(state, config)
     found = []
     for count in (1, 2, 3):
-        threads(count)
+        torch.set_num_threads(count)
         found.append((model.activations(codes, 2), *coder.encode_sparse(x)))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
