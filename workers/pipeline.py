@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -174,11 +175,23 @@ def run_shard(
     peaks = with_context(find_peaks(found, spans), lengths)
     del found
     write_stretches(to_stretches(active), result.activations)
-    pq.write_table(keep_top(peaks, peaks_per_feature, held_out=held_out), result.peaks)
+    _write_peaks(keep_top(peaks, peaks_per_feature, held_out=held_out), result.peaks)
     scanned = {1: known, -1: known} if strands == "both" else {1: known}
     statistics = FeatureStatistics.of(active, n_features=card.d_sae, scanned=scanned, peaks=peaks)
     pq.write_table(statistics.to_table(), result.statistics)
     return result
+
+
+def _write_peaks(peaks: pa.Table, path: Path) -> None:
+    """Write the peaks of a shard; their rows are sorted, so that differences are small."""
+    pq.write_table(
+        peaks,
+        path,
+        use_dictionary=["feature", "strand", "contig"],
+        column_encoding={"position": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"},
+        compression="zstd",
+        compression_level=1,
+    )
 
 
 def widened(spans: Sequence[Span], margin: int) -> list[Span]:
