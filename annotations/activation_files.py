@@ -137,8 +137,3 @@ def row_groups(path: Path, metadata: pq.FileMetaData, groups: Iterable[int]) -> 
                 yield file.read_row_group(group)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(f"cannot read the activations {path.name}: {error}") from error
-
-
-def copied(table: pa.Table) -> pa.Table:
-    """The same rows alone: a slice keeps all of the table that it was cut from in memory."""
-    return table.take(pa.array(np.arange(table.num_rows)))

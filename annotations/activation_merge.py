@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from annotations.activation_files import (
     GROUP_ROWS,
     bases_of_groups,
-    copied,
     feature_ranges,
     features_between,
     file_metadata,
@@ -43,6 +42,7 @@ from annotations.errors import CoordinateError
 from annotations.memory import return_memory
 from annotations.stretches import (
     ACTIVATIONS_SCHEMA,
+    copied,
     join_touching,
     stretch_sizes,
 )
@@ -309,8 +309,10 @@ def _cells_of_stripe(
     per_group = np.add.reduceat(per_feature, np.arange(0, index.n_features, step))
     bounds = _blocks(per_group, bases_per_block)
     for first, end in pairwise(bounds):
-        # a block of one dense group is gone through tile by tile; its cells come in that order
-        times = max(1, round(float(per_group[first:end].sum()) / bases_per_block))
+        # a block of one dense group is gone through tile by tile, as its cells are in order then;
+        # cells of several groups would come in an order that depends on how the shards were cut
+        dense = round(float(per_group[first:end].sum()) / bases_per_block)
+        times = max(1, dense) if end - first == 1 else 1
         some = -(-len(stripe) // times)
         for begin in range(stripe.start, stripe.stop, some):
             within = range(begin, min(begin + some, stripe.stop))
@@ -322,13 +324,49 @@ def _cells_of_stripe(
                 for shard, metadata, groups in zip(own, opened, ranges, strict=True)
                 if shard.first < past and shard.last >= low
             ]
-            block = join_touching(pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *tables]))
+            for rows, some_tiles in _pieces(tables, index, within, max(1, bases_per_block // 4)):
+                yield from _cells(join_touching(rows), index, some_tiles)
             del tables
-            yield from _cells(block, index, within)
-            del block
             return_memory()
         done = end / len(per_group)
         on_part((stripe.start + done * len(stripe)) / len(tiles))
+
+
+def _pieces(
+    tables: Sequence[pa.Table], index: PartsIndex, tiles: range, bases: int
+) -> Iterator[tuple[pa.Table, range]]:
+    """Rows of shards in pieces of about `bases` active bases, and the tiles each is for.
+
+    Whole groups, one after the other; of a group with more, the rows that have a base in some
+    tiles. What shards say of their row groups is spread evenly over features, so that a block
+    can have several times the bases that were expected, and to sort and join takes six times the
+    memory of the rows.
+    """
+    step = index.features_per_group
+    features = [column(table, "feature") for table in tables]
+    per_group = np.zeros(len(index.group_active_bases))
+    for table, feature in zip(tables, features, strict=True):
+        per_group += np.bincount(feature // step, stretch_sizes(table), len(per_group))
+    for first, end in pairwise(_blocks(per_group, bases)):
+        own = [
+            table.slice(low, high - low)
+            for table, feature in zip(tables, features, strict=True)
+            for low, high in [np.searchsorted(feature, [first * step, end * step]).tolist()]
+        ]
+        rows = pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *own])
+        # only one group can be divided: its cells come tile by tile
+        times = min(round(per_group[first:end].sum() / bases), len(tiles))
+        if end - first > 1 or times < 2:
+            yield rows, tiles
+            continue
+        begin = locus_index(column(rows, "contig"), column(rows, "start"))
+        last = begin + (stretch_sizes(rows) - 1).astype(np.uint64)
+        some = -(-len(tiles) // times)
+        for tile in range(tiles.start, tiles.stop, some):
+            within = range(tile, min(tile + some, tiles.stop))
+            low, past = _loci(index.tiles, within)
+            here = (last >= np.uint64(low)) & (begin <= np.uint64(past - 1))
+            yield rows.filter(pa.array(here)), within
 
 
 def _loci(tiles: NDArray[np.uint64], some: range) -> tuple[int, int]:

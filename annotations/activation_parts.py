@@ -40,11 +40,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from annotations.activation_files import GROUP_ROWS, check_schema, copied
+from annotations.activation_files import GROUP_ROWS, check_schema
 from annotations.activation_index import (
     CELLS_KEY,
     INDEX_FILE,
@@ -58,7 +57,7 @@ from annotations.activation_index import (
 )
 from annotations.active_bases import LARGEST_POSITION, locus_index
 from annotations.errors import StorageError
-from annotations.stretches import ACTIVATIONS_SCHEMA, join_touching
+from annotations.stretches import ACTIVATIONS_SCHEMA, copied, join_touching
 from annotations.tables import column
 from annotations.types import Span
 
@@ -88,8 +87,12 @@ FOOTERS_KEPT = 64
 """Footers that stay in memory, of all results: 2 MB each at most."""
 
 HELD_BASES = 3_000_000
-"""Active bases of a group of features that `ActivationParts.tables` holds at once; of a larger
-group it reads one feature, strand and stripe at a time."""
+"""Active bases of a group of features that `ActivationParts.tables` holds at once, up to 30 bytes
+each; a larger group it reads in pieces of so many, anew for each feature and strand."""
+
+SORTED_BASES = 400_000
+"""Active bases of a group of features that are sorted together, up to 130 bytes each; of a larger
+group the cells are gone through feature by feature, strand by strand, as they are sorted within."""
 
 ReadRanges = Callable[[str, Sequence[tuple[int, int]]], Sequence[bytes]]
 """Takes the name of a part and ranges of bytes, [start, end) each; gives the bytes of each."""
@@ -176,22 +179,23 @@ class ActivationParts:
             features = range(group * step, min((group + 1) * step, self.index.n_features))
             if not active:
                 continue
-            if active <= HELD_BASES:
+            if active <= SORTED_BASES:
                 yield from _slices(self.features_between(features.start, features.stop))
-            else:
-                for feature in features:
-                    for strand in (1, -1):
-                        yield from _slices_of(self._by_stripe(feature, strand))
+                continue
+            tiles = max(1, len(self.index.tiles) * HELD_BASES // active)
+            held = list(self._pieces(features, tiles)) if active <= HELD_BASES else None
+            for feature in features:
+                for strand in (1, -1):
+                    own = held or self._pieces(range(feature, feature + 1), tiles)
+                    yield from _slices_of(_of_row(own, feature, strand))
 
-    def _by_stripe(self, feature: int, strand: int) -> Iterator[pa.Table]:
-        """One feature row, stripe by stripe; a stretch may go on in the next."""
+    def _pieces(self, features: range, most: int) -> Iterator[pa.Table]:
+        """The cells of features, in order, `most` tiles of one stripe at a time."""
         index = self.index
         for first in range(0, len(index.tiles), index.tiles_per_stripe):
-            tiles = first, min(first + index.tiles_per_stripe, len(index.tiles))
-            for table in self._cells(range(feature, feature + 1), tiles):
-                own = table.filter(pc.equal(table["strand"], pa.scalar(strand, pa.int8())))
-                if own.num_rows:
-                    yield join_touching(own)
+            last = min(first + index.tiles_per_stripe, len(index.tiles))
+            for begin in range(first, last, most):
+                yield from self._cells(features, (begin, min(begin + most, last)))
 
     def _tiles(self, contig: int, start: int = 0, end: int = LARGEST_POSITION) -> tuple[int, int]:
         """Which tiles have a base of a region: the first, and the one past the last."""
@@ -361,6 +365,15 @@ def _begin(metadata: pq.FileMetaData, group: int, part: Part) -> int:
 def _slices(table: pa.Table) -> Iterator[pa.Table]:
     for start in range(0, table.num_rows, GROUP_ROWS):
         yield table.slice(start, GROUP_ROWS)
+
+
+def _of_row(tables: Iterable[pa.Table], feature: int, strand: int) -> Iterator[pa.Table]:
+    """The rows of a feature and strand, `SORTED_BASES` at most at a time."""
+    for table in tables:
+        kept = (column(table, "feature") == feature) & (column(table, "strand") == strand)
+        own = table.filter(pa.array(kept))
+        for start in range(0, own.num_rows, SORTED_BASES):
+            yield own.slice(start, SORTED_BASES)
 
 
 def _slices_of(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

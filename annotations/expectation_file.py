@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from annotations.alleles import Alleles
 from annotations.errors import StorageError
 from annotations.expectation import SAID_SIDES, Sides
 from annotations.tables import check_columns, column, replacing
+from annotations.types import Span
 
 EXPECTATION_FILE: Final = "expectation.parquet"
 """Name of the file of a shard, and of a result."""
@@ -202,6 +204,40 @@ def expected_at(
         at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         here = known[at] == wanted
         found[here] = part.log2_p[at[here]]
+    return found
+
+
+def expected_in(path: Path, span: Span) -> NDArray[np.float32]:
+    """What is expected of the bases of a span; reads the row groups alone that hold it.
+
+    Parameters
+    ----------
+    path : Path
+        Of `write_expected`.
+    span : Span
+
+    Returns
+    -------
+    log2_p : ndarray of float32, shape (bases, 4)
+        NaN where nothing is said.
+
+    Raises
+    ------
+    StorageError
+        As `read_expected`.
+    """
+    here = (
+        (pc.field("contig") == span.contig)
+        & (pc.field("position") >= span.start)
+        & (pc.field("position") < span.end)
+    )
+    try:
+        table = pq.read_table(path, filters=here)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path.name} cannot be read: it is missing, cut or altered") from error
+    found = np.full((span.length, 4), np.nan, dtype=np.float32)
+    rows = column(table, "position") - span.start
+    found[rows] = np.stack([column(table, f"log2_{letter}") for letter in LETTERS], axis=1)
     return found
 
 

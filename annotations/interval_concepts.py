@@ -32,7 +32,7 @@ from annotations.concepts import PeakTest, peak_test
 from annotations.errors import CoordinateError
 from annotations.evaluation import Counts, ratio
 from annotations.naming import LABEL_SHARE
-from annotations.row_entries import RowEntries, row_entries
+from annotations.row_entries import BASES_AT_ONCE, RowEntries, row_entries
 from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import column
 
@@ -98,8 +98,9 @@ def evaluate_concepts(
 ) -> pa.Table:
     """Measure every feature row on every label, and keep what is worth keeping.
 
-    Reads the file once, a row group at a time; holds one feature row, two bytes for every base
-    of the sequences, which may lie in a file, and five numbers for each pair of row and label.
+    Reads the file once, a row group at a time; holds the values of one feature row, two bytes for
+    every base of the sequences, which may lie in a file, and five numbers for each pair of row and
+    label.
 
     Parameters
     ----------
@@ -185,6 +186,50 @@ class _Pair(NamedTuple):
     """Shape (2 splits, figures), in the order of `_FIGURES`."""
 
 
+class _IntervalCalls:
+    """Runs of consecutive called bases against intervals, counted as the bases come."""
+
+    def __init__(self, intervals: tuple[Ints, Ints], offsets: Ints) -> None:
+        self._starts, self._ends = intervals
+        self._offsets = offsets
+        self._runs = self._right_runs = self._found = 0
+        # of the last called base the place and contig; of the last right one the run and interval
+        self._last, self._last_right = (-2, -1), (-1, -1)
+
+    def add(self, called: Ints) -> None:
+        """Count called bases, ascending, all beyond those before."""
+        if not len(called):
+            return
+        contig = np.searchsorted(self._offsets, called, side="right")
+        first = (np.diff(called, prepend=self._last[0]) != 1) | (
+            np.diff(contig, prepend=self._last[1]) != 0
+        )
+        which = np.searchsorted(self._starts, called, side="right") - 1
+        inside = which >= 0
+        inside[inside] = called[inside] < self._ends[which[inside]]
+        run = self._runs + np.cumsum(first)
+        self._runs, self._last = int(run[-1]), (int(called[-1]), int(contig[-1]))
+        run, which = run[inside], which[inside]
+        if len(run):
+            self._right_runs += _changes(run, self._last_right[0])
+            self._found += _changes(which, self._last_right[1])
+            self._last_right = int(run[-1]), int(which[-1])
+
+    def figures(self) -> tuple[float, float, float]:
+        """Precision, recall and F1."""
+        precision = float(ratio(self._right_runs, self._runs))
+        recall = float(ratio(self._found, len(self._starts)))
+        if not self._right_runs:
+            both_known = np.isfinite(precision) and np.isfinite(recall)
+            return precision, recall, 0.0 if both_known else float("nan")
+        return precision, recall, 2 * precision * recall / (precision + recall)
+
+
+def _changes(ascending: Ints, before: int) -> int:
+    """How many numbers differ from the one before them, the first from `before`."""
+    return int((np.diff(ascending, prepend=before) != 0).sum())
+
+
 class _Measure:
     """Measures feature rows on the labels of some tracks."""
 
@@ -225,22 +270,18 @@ class _Measure:
             return []
         reverse = entries.row % 2
         figures = np.full((2, len(labels), len(_FIGURES)), np.nan)
-        split_of = self.splits.group[entries.place] // len(self.tracks.counted)
+        called = self._interval_calls(entries, base.threshold, labels)
         for split in (0, 1):
             if not self.splits.contigs[split]:
                 continue
-            here = split_of == split
-            place, code = entries.place[here], entries.code[here]
             figures[split, :, 0] = self.positives[split, reverse, labels]
             figures[split, :, 1] = self.prevalence[split, reverse, labels]
             for at, name in enumerate(("auroc", "auprc", "precision", "recall", "f1"), 2):
                 figures[split, :, at] = getattr(base, name)[split, labels]
             for at, label in enumerate(labels.tolist()):
-                intervals = self._known(label, reverse, split)
-                figures[split, at, 7] = len(intervals[0])
+                figures[split, at, 7] = len(self._known(label, reverse, split)[0])
                 if base.threshold[label]:
-                    called = place[code >= base.threshold[label]]
-                    figures[split, at, 8:] = _interval_calls(called, intervals, self.tracks.offsets)
+                    figures[split, at, 8:] = called[split, label].figures()
         return [
             _Pair(entries.row, label, int(base.threshold[label]), figures[:, at])
             for at, label in enumerate(labels.tolist())
@@ -248,12 +289,17 @@ class _Measure:
 
     def _counts(self, entries: RowEntries) -> tuple[NDArray[np.uint16], list[Counts]]:
         """Values of a row, descending, and how often each occurs in each split; 0 comes last."""
-        codes = np.flatnonzero(np.bincount(entries.code))[::-1].astype(np.uint16)
+        occurs = np.zeros(2**16, bool)
+        for low in range(0, len(entries.code), BASES_AT_ONCE):
+            occurs[entries.code[low : low + BASES_AT_ONCE]] = True
+        codes = np.flatnonzero(occurs)[::-1].astype(np.uint16)
         self._rank[codes] = np.arange(len(codes))
-        cell = self.splits.group[entries.place] * np.int64(len(codes))
-        cell += self._rank[entries.code]
         size = self.splits.ignored * len(codes)
-        cells = np.bincount(cell, minlength=size)[:size].astype(np.float64)
+        cells = np.zeros(size)
+        for place, code in entries.parts():
+            cell = self.splits.group[place] * np.int64(len(codes))
+            cell += self._rank[code]
+            cells += np.bincount(cell, minlength=size)[:size]
         counts = []
         for split, part in enumerate(cells.reshape(2, -1, len(codes))):
             total = part.sum(axis=0)
@@ -262,6 +308,26 @@ class _Measure:
             all_silent = self.splits.sizes[split].sum() - total.sum()
             counts.append(Counts(np.column_stack([held, silent]), np.append(total, all_silent)))
         return codes, counts
+
+    def _interval_calls(
+        self, entries: RowEntries, threshold: NDArray[np.uint16], labels: Ints
+    ) -> dict[tuple[int, int], _IntervalCalls]:
+        """The calls of each split and label that has a threshold."""
+        calls = {
+            (split, label): _IntervalCalls(
+                self._known(label, entries.row % 2, split), self.tracks.offsets
+            )
+            for split in (0, 1)
+            if self.splits.contigs[split]
+            for label in labels.tolist()
+            if threshold[label]
+        }
+        for place, code in entries.parts() if calls else ():
+            split_of = self.splits.group[place] // len(self.tracks.counted)
+            own = [(place[split_of == split], code[split_of == split]) for split in (0, 1)]
+            for (split, label), counted in calls.items():
+                counted.add(own[split][0][own[split][1] >= threshold[label]])
+        return calls
 
     def _known(self, label: int, reverse: int, split: int) -> tuple[Ints, Ints]:
         key = (label, reverse, split)
@@ -322,30 +388,6 @@ def _tested_peaks(
         counted = group < len(tracks.counted)  # discovery alone
         row, group = row[counted], group[counted]
     return peak_test(row, group, tracks.members, splits.sizes[0], n_rows=2 * n_features)
-
-
-def _interval_calls(
-    called: Ints, intervals: tuple[Ints, Ints], offsets: Ints
-) -> tuple[float, float, float]:
-    """Precision, recall and F1 of runs of called bases against intervals."""
-    starts, ends = intervals
-    contig = np.searchsorted(offsets, called, side="right")
-    first = (np.diff(called, prepend=-2) != 1) | (np.diff(contig, prepend=-1) != 0)
-    which = np.searchsorted(starts, called, side="right") - 1
-    inside = which >= 0
-    inside[inside] = called[inside] < ends[which[inside]]
-    run = np.cumsum(first)
-    precision = float(ratio(_different(run[inside]), int(first.sum())))
-    recall = float(ratio(_different(which[inside]), len(starts)))
-    if not inside.any():
-        both_known = np.isfinite(precision) and np.isfinite(recall)
-        return precision, recall, 0.0 if both_known else float("nan")
-    return precision, recall, 2 * precision * recall / (precision + recall)
-
-
-def _different(ascending: Ints) -> int:
-    """How many different numbers there are."""
-    return int((np.diff(ascending, prepend=-1) != 0).sum())
 
 
 def _table(tracks: ConceptTracks, kept: Sequence[_Pair], tested: PeakTest) -> pa.Table:

@@ -156,7 +156,7 @@ def _joined_names(
         np.array(genes.column("name").fill_null("").to_pylist(), dtype=object).astype(str),
         return_inverse=True,
     )
-    named = names[code[part]] != ""
+    named = (names != "")[code[part]]  # not the names of all overlaps: text of one width
     pairs = np.unique(base[named] * len(names) + code[part[named]])  # by base, then by name
     found, sizes = np.unique(pairs // max(1, len(names)), return_counts=True)
     lists = pa.ListArray.from_arrays(

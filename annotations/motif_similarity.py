@@ -68,7 +68,7 @@ SIMILARITY_SCHEMA: Final = pa.schema(
 
 Sorted by feature, + before -, p, matrix id."""
 
-_LOCI_PER_BLOCK: Final = 200_000
+_LOCI_PER_BLOCK: Final = 25_000
 _QUERIES_PER_CALL: Final = 2048
 _CHECKED_P: Final = 1e-2
 _PAIRS_PER_BLOCK: Final = 20_000

@@ -17,9 +17,9 @@ from annotations.window_activity import WindowActivity
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_ENTRIES: Final = 4_000_000
-"""Windows looked up at once; bounds the memory to about 0.2 GB."""
-_ROWS_PER_BLOCK: Final = 512
+_ENTRIES: Final = 500_000
+"""Active windows ranked at once, and windows looked up at once, or those of one row; of either up
+to 100 bytes each."""
 
 
 class Prediction(NamedTuple):
@@ -76,11 +76,10 @@ def predict(
     firsts = np.searchsorted(of[order], np.arange(len(rows) + 1))
     holds = np.zeros((held.shape[1], windows), dtype=bool)
     holds[held.indices, np.repeat(np.arange(windows), np.diff(held.indptr))] = held.data != 0
-    for begin in range(0, len(rows), _ROWS_PER_BLOCK):
-        block = rows[begin : begin + _ROWS_PER_BLOCK]
-        ranked = _Ranked.of(activity.columns(block), windows)
-        chosen = order[firsts[begin] : firsts[begin + len(block)]]
-        local = of[chosen] - begin
+    for block in _parts(activity.counts[rows]):
+        ranked = _Ranked.of(activity.columns(rows[block]), windows)
+        chosen = order[firsts[block.start] : firsts[block.stop]]
+        local = of[chosen] - block.start
         ties[chosen] = ranked.ties[local]
         for part in _parts(ranked.counts[local]):
             pair, entry = _positive_entries(ranked, local[part], motif[chosen[part]], holds)
@@ -147,7 +146,7 @@ class _Ranked(NamedTuple):
 
 
 def _parts(counts: Ints) -> list[slice]:
-    """Cut a list of pairs so that each part has about `_ENTRIES` entries."""
+    """Cut a list of rows or pairs so that each part has about `_ENTRIES` entries."""
     if not len(counts):
         return []
     part = np.cumsum(counts) // _ENTRIES

@@ -13,16 +13,45 @@ from annotations.errors import StorageError
 from annotations.stretches import stretch_sizes, stretch_values
 from annotations.tables import column
 
+BASES_AT_ONCE = 1 << 20
+"""Active bases of a row whose places are in memory together."""
+
 
 class RowEntries(NamedTuple):
     """The active bases of one feature row."""
 
     row: int
     """``2 * feature + (strand < 0)``."""
-    place: NDArray[np.int64]
-    """Bases, contigs laid end to end, ascending; shape (n,)."""
+    start: NDArray[np.int64]
+    """First base of each stretch, contigs laid end to end, ascending; shape (stretches,)."""
+    size: NDArray[np.int32]
+    """Bases of each stretch, shape (stretches,)."""
     code: NDArray[np.uint16]
     """Bits of the float16 values; these sort as the values do; shape (n,)."""
+
+    @property
+    def place(self) -> NDArray[np.int64]:
+        """Bases, contigs laid end to end, ascending; shape (n,)."""
+        return self._places(np.cumsum(self.size, dtype=np.int64), 0, len(self.code))
+
+    def parts(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint16]]]:
+        """Places and codes of `BASES_AT_ONCE` bases at most: of a dense row, one after the other.
+
+        The places of a row that is active everywhere are four times its codes, and what is
+        computed from them as much again.
+        """
+        past = np.cumsum(self.size, dtype=np.int64)
+        for low in range(0, len(self.code), BASES_AT_ONCE):
+            high = min(low + BASES_AT_ONCE, len(self.code))
+            yield self._places(past, low, high), self.code[low:high]
+
+    def _places(self, past: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
+        """The places of the bases in [low, high) of the row's own; `past` counts them."""
+        first, last = np.searchsorted(past, [low, high - 1], side="right").tolist()
+        some = slice(first, last + 1)
+        before = past[some] - self.size[some]
+        counts = np.minimum(past[some], high) - np.maximum(before, low)
+        return np.repeat(self.start[some] - before, counts) + np.arange(low, high)
 
 
 def row_entries(
@@ -69,18 +98,19 @@ def row_entries(
                 "sequences it was computed with"
             )
         ends = np.cumsum(sizes)
-        shift = offsets[contig] + start - (ends - sizes)
-        place = np.repeat(shift, sizes) + np.arange(ends[-1])
+        bases = sizes.astype(np.int32)
+        place = offsets[contig] + start
         code = stretch_values(table).view(np.uint16)
         last = np.append(np.flatnonzero(np.diff(row)), len(row) - 1)
-        begin = 0
+        first = begin = 0
         for at in last.tolist():
-            part = RowEntries(int(row[at]), place[begin : ends[at]], code[begin : ends[at]])
+            own = slice(first, at + 1)
+            part = RowEntries(int(row[at]), place[own], bases[own], code[begin : ends[at]])
             if pending and pending[0].row != part.row:
-                yield _joined(pending)
-                pending = []
+                found, pending = _joined(pending), []
+                yield found
             pending.append(part)
-            begin = int(ends[at])
+            first, begin = at + 1, int(ends[at])
     if pending:
         yield _joined(pending)
 
@@ -90,6 +120,7 @@ def _joined(parts: Sequence[RowEntries]) -> RowEntries:
         return parts[0]
     return RowEntries(
         parts[0].row,
-        np.concatenate([part.place for part in parts]),
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.size for part in parts]),
         np.concatenate([part.code for part in parts]),
     )

@@ -384,5 +384,5 @@ def open_fasta(path: Path) -> "FastaFile | PieceFile":
 
 
 def example_path() -> Path:
-    """The bundled example: a GenBank record with annotated introns (see its README)."""
-    return Path(__file__).parent / "example" / "AC007323.5.gb"
+    """The bundled example: a piece of a yeast chromosome with its genes (see its README)."""
+    return Path(__file__).parent / "example" / "chrI_40001_90000.gb"

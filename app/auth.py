@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.config import Settings
-from app.database import reading, transaction
+from app.database import glance, transaction
 from app.errors import problem
 from app.logs import said
 from app.rates import RateLimits, Refused
-from app.tokens import Identity, Scope, identify, note_use
+from app.tokens import Identity, Scope, identify, is_noted, note_use
 
 LOCAL_OWNER: Final = "local"
 """Owner of every run of a server without tokens."""
@@ -154,8 +154,14 @@ def check_identity(
     refused = rates.wrong_token(address)
     if refused is not None:
         return too_many(refused)
-    with reading(engine) as session:
-        identity = identify(session, word)
+    with glance(engine) as connection:
+        identity = identify(connection, word)
+        # most that change something did so before, and need not wait for the one writer to say so
+        is_new = (
+            identity is not None
+            and request.method not in SAFE_METHODS
+            and not is_noted(connection, identity.token_id)
+        )
     if identity is None:
         rates.count_wrong_token(address)
         return _unknown("the token is unknown, has expired or was revoked", wants_page)
@@ -173,7 +179,7 @@ def check_identity(
             f"this needs a token with the scope {wanted!r}, and yours has "
             f"{', '.join(sorted(identity.scopes))}; ask whoever runs this server",
         )
-    if request.method not in SAFE_METHODS:
+    if is_new:
         # reading alone must not have to wait for the database's one writer
         with transaction(engine) as session:
             note_use(session, identity.token_id)

@@ -667,7 +667,8 @@ class Run:
         region : str
             As `signal` takes it.
         **style
-            `features`, `motifs`, `width`, `row_height`, `theme`, `scale`; `dpi` of a PNG.
+            `features`, `motifs`, `expectation`, `width`, `row_height`, `theme`, `scale`; `dpi` of
+            a PNG.
         """
         kind = "png" if str(target).lower().endswith(".png") else "svg"
         return self.client.save(f"{self._path}/figure.{kind}", target, region=region, **style)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -44,6 +44,9 @@ from annotations.errors import OptionError, StateError
 from app.config import Settings
 
 T = TypeVar("T")
+
+Reader: TypeAlias = Session | Connection
+"""What is asked questions: a session, or a connection of `glance`, which is quicker."""
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
@@ -115,7 +118,9 @@ def is_over(end: SQLColumnExpression[Any], within: float) -> ColumnElement[bool]
     return or_(end < now(), end > now() + 2 * within)
 
 
-def is_recent(when: SQLColumnExpression[Any], seconds: float) -> ColumnElement[bool]:
+def is_recent(
+    when: SQLColumnExpression[Any], seconds: float | ColumnElement[float]
+) -> ColumnElement[bool]:
     """Whether a time is less than so many seconds ago, by the database's clock.
 
     One that lies as far ahead is not: the clock was set back after it was noted.
@@ -124,7 +129,7 @@ def is_recent(when: SQLColumnExpression[Any], seconds: float) -> ColumnElement[b
     ----------
     when : column
         Seconds since 1970 UTC.
-    seconds : float
+    seconds : float or column
         How long ago at most.
     """
     return and_(when > now() - seconds, when < now() + seconds)
@@ -161,12 +166,15 @@ def make_engine(settings: Settings) -> Engine:
             url = url.set(drivername=POSTGRESQL)
         engine = create_engine(
             url,
-            pool_pre_ping=True,
             hide_parameters=True,
             pool_size=POSTGRESQL_CONNECTIONS,
             isolation_level="READ COMMITTED",
         )
         event.listen(engine, "handle_error", _notice_lost)
+        # loaded here, for whoever has SQLite needs no driver of PostgreSQL
+        from app.postgresql import prepare
+
+        prepare(engine)
         return engine
     if backend != "sqlite":
         raise OptionError(f"SAETRACK_DATABASE_URL must name sqlite or postgresql, got {backend!r}")
@@ -207,8 +215,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at once, unless the transaction only reads."""
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    # of single statements SQLite makes transactions itself
+    if not options.get("single", False):
+        connection.exec_driver_sql("BEGIN" if options.get("reading") else "BEGIN IMMEDIATE")
 
 
 @contextmanager
@@ -284,6 +294,17 @@ def reading(engine: Engine) -> Iterator[Session]:
     """
     with Session(engine.execution_options(reading=True), expire_on_commit=False) as session:
         yield session
+
+
+@contextmanager
+def glance(engine: Engine) -> Iterator[Connection]:
+    """A connection for single questions, each of which sees the database as it is then.
+
+    What is asked at every request is asked so: a session with a transaction of its own takes
+    several times as long as the question.
+    """
+    with engine.connect() as connection:
+        yield connection.execution_options(reading=True, single=True)
 
 
 def database_time(session: Session) -> float:

@@ -8,14 +8,24 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Float,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.analysis_leases import release_analyses
 from app.broker import queue_name
 from app.config import Settings
-from app.database import database_time, is_over, is_recent, now
+from app.database import Reader, database_time, is_over, is_recent, now
 from app.models import ACTIVE_STATES, Computation, Shard, SoleJob, Worker
 from app.shards import (
     can_start,
@@ -318,6 +328,17 @@ def live_workers(session: Session, settings: Settings) -> list[Worker]:
     """The workers that have reported lately, by name."""
     lately = is_recent(Worker.seen_at, settings.worker_seconds)
     return list(session.scalars(select(Worker).where(lately).order_by(Worker.id)))
+
+
+_QUEUES: Final = select(Worker.queues).where(
+    is_recent(Worker.seen_at, bindparam("seconds", type_=Float(53)))
+)
+
+
+def count_workers(reader: Reader, settings: Settings, queue: str) -> int:
+    """How many workers that have reported lately read a model's queue."""
+    rows = reader.execute(_QUEUES, {"seconds": settings.worker_seconds})
+    return sum(queue in queues for (queues,) in rows)
 
 
 def live_queues(session: Session, settings: Settings) -> Counter[str]:

@@ -6,17 +6,24 @@ share themselves evenly among the runs of one kind, small runs before long ones,
 has them do.
 """
 
-from typing import Final, Literal, NamedTuple
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import bindparam, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, bindparam, func, select
 
 from app.config import Settings
-from app.dispatch import live_workers
+from app.database import Reader
+from app.dispatch import count_workers
 from app.models import ACTIVE_STATES, Computation, Shard
+from app.run_facts import ComputationFacts
+from app.runs import LEFT_TO_READ, Progress, computation_progress
 
 MEASURED = 30
 """Shards of the same model that a rate is measured over."""
+
+PACE_SECONDS: Final = 1.0
+"""For how long the pace of a model is kept: it takes a look at many shards."""
 
 Basis = Literal["this run", "other runs"]
 """What a rate was measured on."""
@@ -34,51 +41,99 @@ class Estimate(NamedTuple):
     """What the rate was measured on."""
 
 
-def estimate(session: Session, computation: Computation, settings: Settings) -> Estimate:
+class Pace(NamedTuple):
+    """How fast the workers of a model are, and what they have before them."""
+
+    encode: float | None
+    """Bases of encode shards that one worker reads in a second; None where none was measured."""
+    merge: float | None
+    """Bases of results that one worker merges in a second."""
+    left: Mapping[str, tuple[int, int]]
+    """Bases not read yet and bases to read in all, of each computation that has not ended."""
+
+
+class Paces:
+    """The paces of the last second: those who wait for runs of one model all ask for the same."""
+
+    def __init__(self, seconds: float = PACE_SECONDS) -> None:
+        """Know none yet."""
+        self._seconds = seconds
+        self._known: dict[str, tuple[float, Pace]] = {}
+
+    def of(self, reader: Reader, queue: str) -> Pace:
+        """The pace of a model's queue, at most so many seconds old."""
+        known = self._known.get(queue)
+        if known is None or time.monotonic() - known[0] > self._seconds:
+            known = self._known[queue] = (time.monotonic(), read_pace(reader, queue))
+        return known[1]
+
+
+def read_pace(reader: Reader, queue: str) -> Pace:
+    """The pace of a model's queue now."""
+    rows = reader.execute(_LEFT, {"queue": queue}).all()
+    left = {str(name): (int(bases or 0), int(whole)) for name, bases, whole in rows}
+    encode = _rate(reader, _DONE_OF_QUEUE, kind="encode", whose=queue)
+    merge = _rate(reader, _DONE_OF_QUEUE, kind="merge", whose=queue)
+    return Pace(encode, merge, left)
+
+
+def estimate(
+    reader: Reader,
+    computation: Computation | ComputationFacts,
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    paces: Paces | None = None,
+) -> Estimate:
     """The time that a computation still takes.
 
     Parameters
     ----------
-    session : Session
+    reader : Session or Connection
         Reading is enough.
-    computation : Computation
+    computation : Computation or ComputationFacts
         One that has not ended.
     settings : Settings
         Which workers count as alive, and which runs as small.
+    progress : Progress, optional
+        Of the computation, where it is known already.
+    paces : Paces, optional
+        Where the pace of the model is looked up; by default it is measured anew.
     """
-    workers = sum(computation.queue in each.queues for each in live_workers(session, settings))
+    workers = count_workers(reader, settings, computation.queue)
     if not workers:
         return Estimate(0, None, None)
+    work = (progress or computation_progress(reader, computation)).encode
+    pace = (paces or Paces()).of(reader, computation.queue)
     basis: Basis = "this run"
-    rate = _rate(session, "encode", computation, own=True)
+    if work.timed > MEASURED:
+        rate = _rate(reader, _DONE_OF_RUN, kind="encode", whose=computation.id)
+    else:
+        rate = work.timed_bases / work.timed_seconds if work.timed_seconds > 0 else None
     if rate is None:
         basis = "other runs"
-        rate = _rate(session, "encode", computation, own=False)
+        rate = pace.encode
     if rate is None:
         return Estimate(workers, None, None)
-    left = _left(session, computation.queue)
-    own, _ = left.pop(computation.id, (0, 0))
+    own = work.left
     small = computation.read_bases <= settings.urgent_bases
     before = 0
-    for bases, whole in left.values():
+    for name, (bases, whole) in pace.left.items():
+        if name == computation.id:
+            continue
         if (whole <= settings.urgent_bases) == small:
             before += min(bases, own)
         elif not small:
             before += bases
     # the last shards cannot be spread over more workers than there are shards
-    hands = min(workers, max(1, _unfinished(session, computation.id)))
+    hands = min(workers, max(1, work.unfinished))
     seconds = own / (rate * hands) + before / (rate * workers)
-    merging = _rate(session, "merge", computation, own=False)
-    if merging is not None:
-        seconds += computation.bases / merging
+    if pace.merge is not None:
+        seconds += computation.bases / pace.merge
     return Estimate(workers, round(seconds, 1), basis)
 
 
-LEFT_TO_READ: Final = Shard.read_bases - Shard.bases_done * Shard.read_bases // Shard.bases
-"""Bases of an encode shard that are still to be read."""
-
-# made once: whoever waits for a run asks every second, and to put a statement together takes as
-# long as the database does for it
+# made once: to put a statement together takes as long as the database does for it
 _DONE: Final = (
     select(Shard.read_bases, Shard.started_at, Shard.finished_at)
     .where(
@@ -105,32 +160,8 @@ _LEFT: Final = (
 )
 
 
-def _rate(session: Session, kind: str, computation: Computation, *, own: bool) -> float | None:
+def _rate(reader: Reader, done: Select[Any, Any, Any], **words: str) -> float | None:
     """Bases read a second by one worker, over the last shards that were done."""
-    query, whose = (_DONE_OF_RUN, computation.id) if own else (_DONE_OF_QUEUE, computation.queue)
-    rows = session.execute(query, {"kind": kind, "whose": whose}).all()
-    seconds = sum(end - start for _, start, end in rows if start is not None and end is not None)
+    rows = reader.execute(done, words).all()
+    seconds = sum(end - start for _, start, end in rows)
     return sum(int(bases) for bases, _, _ in rows) / seconds if seconds > 0 else None
-
-
-def _left(session: Session, queue: str) -> dict[str, tuple[int, int]]:
-    """Bases not read yet and bases to read in all, of each computation of a queue that has not
-    ended."""
-    rows = session.execute(_LEFT, {"queue": queue}).all()
-    return {str(name): (int(left or 0), int(bases)) for name, left, bases in rows}
-
-
-def _unfinished(session: Session, computation_id: str) -> int:
-    """Encode shards that are not complete."""
-    return int(
-        session.scalar(
-            select(func.count())
-            .select_from(Shard)
-            .where(
-                Shard.computation_id == computation_id,
-                Shard.kind == "encode",
-                Shard.state != "COMPLETE",
-            )
-        )
-        or 0
-    )

@@ -31,11 +31,13 @@ from annotations.expectation_file import (
     EXPECTATION_FILE,
     SUBSTITUTIONS_FILE,
     Expected,
+    expected_in,
     read_expected,
     sides_in,
 )
 from annotations.hub import Track, track_name
 from annotations.sequences import encode_bases, open_fasta
+from annotations.types import Span
 from app.catalog import Result
 
 ExpectationTrack = Literal["information", "observed", "letters"]
@@ -169,6 +171,41 @@ def track_values(
         bits = letter_heights(p, q, codes[first:past])
     rounded: NDArray[np.float32] = (np.rint(bits / STEP) * STEP).astype(np.float32)
     return rounded
+
+
+def letters_in(result: Result, span: Span) -> NDArray[np.float64]:
+    """Heights of the four letters at the bases of a span: their probability times information.
+
+    Parameters
+    ----------
+    result : Result
+        With its sequences.
+    span : Span
+        Of at most some 100,000 bases: all of it is in memory.
+
+    Returns
+    -------
+    bits : ndarray of float64, shape (bases, 4)
+        Of A, C, G and T; NaN where nothing is said.
+
+    Raises
+    ------
+    StateError, StorageError
+        As `track_file`.
+    """
+    log2_p = expected_in(expectation_path(result), span)
+    if result.sequences is None:
+        raise StorageError("the sequences of this run are not stored here")
+    low = max(0, span.start - REACH)
+    high = min(result.lengths[span.contig], span.end + REACH)
+    with open_fasta(result.sequences) as bases:
+        codes = encode_bases(bases.fetch(str(span.contig), low, high))
+    heights = np.full(log2_p.shape, np.nan)
+    known = ~np.isnan(log2_p[:, 0])
+    p = probabilities(log2_p[known])
+    q = composition(codes, span.start - low, span.end - low)[known]
+    heights[known] = p * information(p, q)[:, None]
+    return heights
 
 
 def neighbours(expected: Expected) -> Iterator[Expected]:

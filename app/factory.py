@@ -1,5 +1,6 @@
 """The web application: `create_app(settings)` puts together what the routes need."""
 
+import importlib
 import logging
 import secrets
 import time
@@ -35,9 +36,11 @@ from app.api import (
 )
 from app.api.uploads import UploadRequest
 from app.auth import asking, check_identity, check_request, write_audit
+from app.card_cache import KnownCards
 from app.config import Settings
 from app.database import check_schema, make_engine
 from app.errors import problem
+from app.estimates import Paces
 from app.file_cache import FileCache
 from app.logs import hide_tokens, said, set_up
 from app.metrics import Metrics
@@ -93,6 +96,8 @@ def serve_app() -> Flask:
     """The application of the environment's settings, with this process's logs set up."""
     settings = Settings.from_env()
     set_up(settings)
+    # it takes a second to load, for which the first who asks for a table would hold up all others
+    importlib.import_module("pyarrow.dataset")
     return create_app(settings)
 
 
@@ -129,6 +134,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         rates=RateLimits(settings),
         metrics=Metrics(settings, engine),
         made=FileCache(settings.runs_cache_dir, most_bytes=settings.cache_bytes),
+        paces=Paces(),
+        known_cards=KnownCards(),
     )
     # a redirect would lose the path that relative addresses of tracks go by
     app.url_map.strict_slashes = app.url_map.merge_slashes = False

@@ -32,6 +32,7 @@ from annotations.types import STRAND_SIGNS, Span
 from annotations.unread import unread
 from app import catalog, figures
 from app.catalog import Result
+from app.expectation import has_expectation, letters_in, said_sides
 from app.feature_rows import FeatureRow
 from app.figure_genes import MAX_GENES, Gene
 from app.figure_runs import Runs
@@ -106,7 +107,12 @@ def parse_region(text: str, names: Sequence[str], lengths: Sequence[int]) -> Spa
 
 
 def region_data(
-    result: Result, span: Span, rows: Sequence[FeatureRow], *, motifs: str | None = None
+    result: Result,
+    span: Span,
+    rows: Sequence[FeatureRow],
+    *,
+    motifs: str | None = None,
+    expected: bool = False,
 ) -> Region:
     """What a figure shows.
 
@@ -120,6 +126,8 @@ def region_data(
         In the order of their panels; at most `MAX_ROWS`.
     motifs : str, optional
         Transcription factors or matrices separated by commas, whose places are drawn.
+    expected : bool
+        Whether what the language model expects of each base stands above the features.
 
     Returns
     -------
@@ -128,7 +136,10 @@ def region_data(
     Raises
     ------
     OptionError
-        If there are too many rows or motifs, or the region is too long to look for motifs in.
+        If there are too many rows or motifs, or the region is too long to look for motifs in or
+        to draw what is expected in.
+    StateError
+        If what is expected is asked for and the run has no expectation.
     UnknownNameError
         If a motif is unknown.
     """
@@ -141,7 +152,7 @@ def region_data(
         contig=name,
         start=start,
         end=end,
-        signals=_signals(result, span, rows),
+        signals=[*([_expected(result, span)] if expected else []), *_signals(result, span, rows)],
         genes=None if result.genes is None else _genes(result, span),
         motifs=[] if not motifs else _motif_lines(result, span, motifs),
         bases=_bases(result, span) if short and result.sequences is not None else None,
@@ -228,6 +239,30 @@ def one_motif(result: Result, name: str) -> Motif:
             f"no motif {name[:40]!r}: this run looked for none; submit it again with a taxon"
         )
     return resolve_tf(catalogue, name).motifs[0]
+
+
+def _expected(result: Result, span: Span) -> Signal:
+    """The panel of what the language model expects: letters, or bits where bases are many."""
+    if span.length > MAX_SCANNED:
+        raise OptionError(
+            f"what the model expects is drawn over at most {MAX_SCANNED:,} bases; leave it out or "
+            "give a smaller region"
+        )
+    if has_expectation(result) and result.sequences is None:
+        raise OptionError(
+            "what the model expects needs the sequences, which are not here: give them too, or "
+            "leave it out"
+        )
+    stacks = letters_in(result, span)
+    bits = stacks.sum(axis=1)
+    place = np.flatnonzero(bits > 0)
+    start = span.start + place
+    return Signal(
+        name="expected",
+        label=f"bits over the composition, {said_sides(result)}",
+        runs=Runs(start, start + 1, bits[place].astype(np.float32)),
+        stacks=stacks,
+    )
 
 
 def _motif_lines(result: Result, span: Span, text: str) -> list[figures.Motif]:

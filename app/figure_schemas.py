@@ -38,6 +38,12 @@ class FigureQuery(Strict):
         "places are drawn; the region may have 200,000 bases then.",
         json_schema_extra={"example": "REB1"},
     )
+    expectation: bool = Field(
+        False,
+        description="Whether what the language model expects of each base stands above the "
+        "features: letters as high as p times information up to 150 bases, bits up to 200,000. "
+        "The run needs the option expectation.",
+    )
     width: str = Field(
         DEFAULT_WIDTH,
         max_length=10,

@@ -8,9 +8,11 @@ collects it from a result. Texts are of 7 and 6 points, as journals ask, whateve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from annotations.logos import COLOURS as BASE_COLOURS
 from annotations.peak_track import COLOR_WORDS, COLORS
@@ -18,10 +20,8 @@ from annotations.types import Span, counted
 from annotations.unread import bases_read, unread_bins
 from app.drawing import (
     Drawing,
-    Letter,
     Line,
     Polygon,
-    Rect,
     Shape,
     Text,
     fitted,
@@ -31,6 +31,7 @@ from app.drawing import (
 )
 from app.figure_frame import PALETTES, Frame, Theme
 from app.figure_genes import Gene, draw_genes
+from app.figure_letters import letter_stacks, letter_values
 from app.figure_runs import Runs, binned, peak_value
 from app.figure_unread import WORDS, draw_key, draw_unread
 from app.raster import png
@@ -82,6 +83,14 @@ class Signal:
     peaks: Sequence[Peak] = ()
     note: str = ""
     """Stands in place of a signal that there is none of: why."""
+    stacks: NDArray[np.float64] | None = None
+    """Bits of A, C, G and T at each base of the region, shape (bases, 4), NaN where nothing is
+    said: the panel is what a language model expects, and no feature."""
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether the panel is a feature row."""
+        return self.stacks is None
 
 
 class Site(NamedTuple):
@@ -187,11 +196,15 @@ def draw_region(region: Region, style: Style | None = None) -> Drawing:
     frame = Frame(region.start, region.end, MARGIN + gutter, style.width - MARGIN - 2.0, palette)
     shapes, y = _ruler(region, frame, style)
     largest = [peak_value(signal.runs, region.start, region.end) for signal in region.signals]
-    shared = max(largest, default=0.0)
-    for at, (signal, own) in enumerate(zip(region.signals, largest, strict=True)):
-        colours = SIGNAL_COLOURS[style.theme]
-        top = own if style.scale == "own" else shared
-        shapes += _signal(signal, region, frame, y, style, colours[at % len(colours)], top)
+    features = [own for signal, own in zip(region.signals, largest, strict=True)
+                if signal.is_feature]  # fmt: skip
+    shared = max(features, default=0.0)
+    colours = cycle(SIGNAL_COLOURS[style.theme])
+    for signal, own in zip(region.signals, largest, strict=True):
+        colour = next(colours) if signal.is_feature else palette.ink
+        # bits are not on the scale of activations
+        top = own if style.scale == "own" or not signal.is_feature else shared
+        shapes += _signal(signal, region, frame, y, style, colour, top)
         y += style.row_height + GAP
     for motif in region.motifs:
         shapes += _motif(motif, frame, y)
@@ -233,7 +246,8 @@ def describe(region: Region, largest: Sequence[float]) -> str:
         known = f", {signal.label}" if signal.label else ""
         what = signal.note or (f"at most {_value(top)}" if top > 0 else region.silent)
         peaks = f", {counted(len(signal.peaks), 'peak')}" if signal.peaks else ""
-        said.append(f"Feature {signal.name}{known}: {what}{peaks}.")
+        kind = "Feature " if signal.is_feature else ""
+        said.append(f"{kind}{signal.name}{known}: {what}{peaks}.")
     if region.genes:
         names = list(dict.fromkeys(gene.name for gene in region.genes if gene.name))
         said.append(f"Genes: {', '.join(names[:40])}{' and more' if len(names) > 40 else ''}.")
@@ -334,8 +348,10 @@ def _values(
     ground, height = place
     bins = int((frame.right - frame.left) * STEPS_PER_PX)
     runs = binned(signal.runs, region.start, region.end, max(1, bins))
+    if _letters(region) and signal.stacks is not None:
+        return letter_stacks(signal.stacks, frame, place, top)
     if _letters(region):
-        return _letter_values(runs, region, frame, place, top)
+        return letter_values(runs, region.bases or "", frame, place, top)
     points: list[tuple[float, float]] = []
     shapes: list[Shape] = []
     for start, end, value in zip(*runs, strict=True):
@@ -355,28 +371,6 @@ def _steps(points: list[tuple[float, float]], ground: float, colour: str) -> Pol
     left, (right, level) = points[0][0], points[-1]
     inner = [*points[:-1], (max(right, left + LEAST_STEP), level)]
     return Polygon(((left, ground), *inner, (inner[-1][0], ground)), colour)
-
-
-def _letter_values(
-    runs: Runs, region: Region, frame: Frame, place: tuple[float, float], top: float
-) -> list[Shape]:
-    """Bases as high as the activation at them, as browsers draw dynseq tracks."""
-    ground, height = place
-    bases = region.bases or ""
-    shapes: list[Shape] = []
-    for start, end, value in zip(*runs, strict=True):
-        tall = float(value) / top * height
-        for base in range(int(start), int(end)):
-            left, right = frame.x(base), frame.x(base + 1)
-            letter = bases[base - region.start].upper()
-            if letter in BASE_COLOURS:
-                colour = BASE_COLOURS[letter]
-                inner = max(right - left - 0.5, 0.5)
-                shapes.append(Letter(left + 0.25, ground - tall, inner, tall, letter, colour))
-            else:
-                soft = frame.palette.soft
-                shapes.append(Rect(left + 0.25, ground - tall, right - left - 0.5, tall, soft))
-    return shapes
 
 
 def _letters(region: Region) -> bool:

@@ -36,6 +36,13 @@ REDIS_SECONDS: Final = 0.5
 AWAY_SECONDS: Final = 10.0
 """After which Redis is asked again, where it did not answer."""
 
+VERDICT_SECONDS: Final = 1.0
+"""For how long an address that may ask is not looked up in Redis again, unless it sends an unknown
+token to this process."""
+
+VERDICTS: Final = 10_000
+"""Addresses remembered so."""
+
 RETRY_SECONDS: Final = 60
 """After which it may be worth while to submit again."""
 
@@ -68,6 +75,8 @@ class RateLimits:
             counter = storage_from_string(settings.broker_url, wrap_exceptions=True, **waits)
             self._shared = MovingWindowRateLimiter(counter)
         self._away_until = 0.0
+        self._innocent: dict[str, float] = {}
+        """Until when an address counts as one that may ask (monotonic)."""
         self._requests = _limit(RateLimitItemPerMinute, settings.requests_per_minute)
         self._submissions = _limit(RateLimitItemPerHour, settings.submissions_per_hour)
         self._wrong = RateLimitItemPerMinute(WRONG_TOKENS_PER_MINUTE)
@@ -82,11 +91,18 @@ class RateLimits:
 
     def count_wrong_token(self, address: str) -> None:
         """Count an unknown token."""
+        self._innocent.pop(address, None)
         self._ask(lambda limiter: limiter.hit(self._wrong, "wrong", address))
 
     def wrong_token(self, address: str) -> Refused | None:
         """Whether an address sent too many unknown tokens."""
+        at = time.monotonic()
+        if self._innocent.get(address, 0.0) > at:
+            return None
         if self._ask(lambda limiter: limiter.test(self._wrong, "wrong", address)):
+            if len(self._innocent) >= VERDICTS:
+                self._innocent.clear()
+            self._innocent[address] = at + VERDICT_SECONDS
             return None
         return self._refused(self._wrong, "unknown tokens", "wrong", address)
 

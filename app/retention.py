@@ -17,6 +17,7 @@ from app.config import Settings
 from app.database import now, reading
 from app.logs import said
 from app.models import ACTIVE_STATES, TERMINAL_STATES, Analysis, Computation, Run, Shard
+from app.run_facts import RunFacts
 from app.runs import delete_run
 from app.storage import Storage
 
@@ -25,12 +26,12 @@ DAY_SECONDS = 86_400.0
 _AUDIT = logging.getLogger("saetrack.audit")
 
 
-def expires_at(run: Run, settings: Settings) -> float | None:
+def expires_at(run: Run | RunFacts, settings: Settings) -> float | None:
     """When a run will be deleted, in seconds since 1970 UTC.
 
     Parameters
     ----------
-    run : Run
+    run : Run or RunFacts
     settings : Settings
         `keep_days`.
 

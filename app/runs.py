@@ -14,7 +14,9 @@ from sqlalchemy import (
     Engine,
     Float,
     Row,
+    and_,
     bindparam,
+    case,
     delete,
     func,
     select,
@@ -24,10 +26,11 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
-from annotations.errors import OptionError, StateError, UnknownNameError
+from annotations.errors import OptionError, StateError
 from app.analyses import analysis_prefixes
-from app.database import database_time, now, transaction
+from app.database import Reader, database_time, now, transaction
 from app.models import TERMINAL_STATES, Computation, Run, Shard, State
+from app.run_facts import ComputationFacts, RunFacts, no_run
 from app.shards import stop_work
 from app.storage import Storage
 
@@ -46,6 +49,22 @@ class Progress(NamedTuple):
     shards: int
     """Shards, the merge among them."""
     shards_done: int
+    encode: "EncodeWork"
+
+
+class EncodeWork(NamedTuple):
+    """The encode shards of a computation, for whoever estimates when they are done."""
+
+    left: int = 0
+    """Bases that are still to be read."""
+    unfinished: int = 0
+    """Shards that are not complete."""
+    timed: int = 0
+    """Complete shards of which it is known how long they took."""
+    timed_bases: int = 0
+    """Bases that were read for those."""
+    timed_seconds: float = 0.0
+    """What those took, all together."""
 
 
 class RunBrief(NamedTuple):
@@ -80,14 +99,8 @@ def get_run(session: Session, run_id: str, owner: str | None) -> Run:
     """
     run = session.get(Run, run_id)
     if run is None or owner not in {None, run.owner}:
-        raise _no_run(run_id)
+        raise no_run(run_id)
     return run
-
-
-def _no_run(run_id: str) -> UnknownNameError:
-    return UnknownNameError(
-        f"there is no run {run_id[:40]!r}; GET /v1/runs lists yours. It may have been deleted"
-    )
 
 
 BRIEF: Final = select(
@@ -105,7 +118,7 @@ def as_brief(row: "Row[*tuple[Any, ...]]") -> RunBrief:
 _BRIEF_OF_RUN: Final = BRIEF.where(Run.id == bindparam("run_id"))
 
 
-def brief_run(session: Session, run_id: str, owner: str) -> RunBrief:
+def brief_run(reader: Reader, run_id: str, owner: str) -> RunBrief:
     """What `get_run` finds, in few columns.
 
     Raises
@@ -113,48 +126,75 @@ def brief_run(session: Session, run_id: str, owner: str) -> RunBrief:
     UnknownNameError
         As `get_run`.
     """
-    row = session.execute(_BRIEF_OF_RUN, {"run_id": run_id}).one_or_none()
+    row = reader.execute(_BRIEF_OF_RUN, {"run_id": run_id}).one_or_none()
     if row is None or row.owner != owner:
-        raise _no_run(run_id)
+        raise no_run(run_id)
     return as_brief(row)
 
 
-def run_state(run: Run) -> State:
+def run_state(run: Run | RunFacts) -> State:
     """State of a run: canceled if its owner canceled it, else that of its computation."""
     return "CANCELED" if run.canceled_at is not None else cast(State, run.computation.state)
 
 
+LEFT_TO_READ: Final = Shard.read_bases - Shard.bases_done * Shard.read_bases // Shard.bases
+"""Bases of an encode shard that are still to be read."""
+
+_IS_DONE: Final = Shard.state == "COMPLETE"
+_IS_TIMED: Final = and_(_IS_DONE, Shard.started_at.is_not(None), Shard.finished_at.is_not(None))
+
+# made once: to put a statement together takes as long as the database does for it
 _PROGRESS: Final = (
     select(
         Shard.kind,
-        func.count(),
-        func.sum(Shard.bases_done),
-        # a count of the complete ones that every database understands
-        func.count(func.nullif(Shard.state == "COMPLETE", False)),
+        func.count().label("shards"),
+        func.sum(Shard.bases_done).label("bases_done"),
+        func.sum(case((_IS_DONE, 1), else_=0)).label("done"),
+        func.sum(case((Shard.kind == "encode", LEFT_TO_READ), else_=0)).label("left"),
+        func.sum(case((_IS_TIMED, 1), else_=0)).label("timed"),
+        func.sum(case((_IS_TIMED, Shard.read_bases), else_=0)).label("timed_bases"),
+        func.sum(case((_IS_TIMED, Shard.finished_at - Shard.started_at), else_=0.0)).label(
+            "timed_seconds"
+        ),
     )
     .where(Shard.computation_id == bindparam("computation"))
     .group_by(Shard.kind)
 )
 
 
-def run_progress(session: Session, run: Run) -> Progress:
+def run_progress(reader: Reader, run: Run | RunFacts) -> Progress:
     """How far a run's computation is."""
-    rows = session.execute(_PROGRESS, {"computation": run.computation_id}).all()
-    done = {kind: int(bases or 0) for kind, _, bases, _ in rows}
-    bases = run.computation.bases
-    if run.computation.state == "COMPLETE":
+    return computation_progress(reader, run.computation)
+
+
+def computation_progress(reader: Reader, computation: Computation | ComputationFacts) -> Progress:
+    """How far a computation is."""
+    rows = {row.kind: row for row in reader.execute(_PROGRESS, {"computation": computation.id})}
+    done = {kind: int(row.bases_done or 0) for kind, row in rows.items()}
+    bases = computation.bases
+    if computation.state == "COMPLETE":
         fraction = 1.0
     else:
         share = ((1 - MERGE_SHARE) * done.get("encode", 0) + MERGE_SHARE * done.get("merge", 0)) / (
             bases or 1
         )
         fraction = min(0.999, share)
+    encode, work = rows.get("encode"), EncodeWork()
+    if encode is not None:
+        work = EncodeWork(
+            left=int(encode.left),
+            unfinished=int(encode.shards - encode.done),
+            timed=int(encode.timed),
+            timed_bases=int(encode.timed_bases),
+            timed_seconds=float(encode.timed_seconds),
+        )
     return Progress(
         fraction=round(fraction, 4),
         bases=bases,
         bases_done=done.get("encode", 0),
-        shards=sum(int(count) for _, count, _, _ in rows),
-        shards_done=sum(int(complete) for _, _, _, complete in rows),
+        shards=sum(int(row.shards) for row in rows.values()),
+        shards_done=sum(int(row.done) for row in rows.values()),
+        encode=work,
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from annotations.errors import LimitError, UnknownNameError
-from app.database import database_time
+from app.database import Reader, database_time
 from app.models import Run, ShareLink
 from app.runs import BRIEF, RunBrief, as_brief
 
@@ -98,7 +98,7 @@ _BY_TOKEN: Final = BRIEF.join(ShareLink, ShareLink.run_id == Run.id).where(
 )
 
 
-def shared_run(session: Session, token: str) -> RunBrief:
+def shared_run(reader: Reader, token: str) -> RunBrief:
     """The run whose tracks a token shows.
 
     Raises
@@ -107,7 +107,7 @@ def shared_run(session: Session, token: str) -> RunBrief:
         If there is none: the token is unknown, or its link was revoked. The message does not
         hold the token.
     """
-    row = session.execute(_BY_TOKEN, {"digest": token_sha256(token)}).one_or_none()
+    row = reader.execute(_BY_TOKEN, {"digest": token_sha256(token)}).one_or_none()
     if row is None:
         raise UnknownNameError(
             "there is nothing at this address: the link is unknown, or was revoked by its owner"

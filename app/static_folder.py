@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from annotations.allele_tracks import AlleleTrack
 from annotations.hub import Hub, hub_text, igv_session, igvjs_config, jbrowse_config
+from annotations.memory import return_memory
 from annotations.peak_track import write_peaks_bigbed
 from annotations.tables import column, replacing
 from annotations.types import STRAND_SIGNS
@@ -84,8 +85,10 @@ def write_folder(result: Result, folder: Path, rows: Sequence[FeatureRow], *, ti
     features, peaks = result.table("features"), result.table("peaks")
     _write_row_peaks(result, folder, rows, features, peaks)
     most = _most_ranks(peaks)
-    kept = peaks if most is None else peaks.filter(pc.less_equal(peaks["rank"], most))
-    write_peaks_bigbed(kept, features, result.names, result.lengths, folder / "peaks.bb")
+    if most is not None:
+        peaks = peaks.filter(pc.less_equal(peaks["rank"], most))
+        return_memory()
+    write_peaks_bigbed(peaks, features, result.names, result.lengths, folder / "peaks.bb")
     hub = folder_hub(result, rows, title=title, ranks=most)
     described = folder_hub(result, rows[:MAX_SHOWN], title=title, ranks=most)
     for name, text in descriptions(described).items():

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
@@ -35,7 +35,7 @@ from annotations.run_motifs import MotifFile, read_motif_file
 from annotations.types import Contig, Span
 from app.broker import model_queue
 from app.config import Settings
-from app.database import database_time, take_turns, transaction
+from app.database import database_time, glance, take_turns, transaction
 from app.kept_files import Losses, files_of_row, find_losses, is_redone, restart
 from app.models import TERMINAL_STATES, Computation, Run
 from app.rates import check_quota
@@ -196,6 +196,13 @@ def create_run(
             return Joined(CreatedRun(run_id, restarted, equal.state == "COMPLETE"), ended)
 
     def join_equal() -> CreatedRun | None:
+        # most submissions are new, and have nobody to wait for
+        with glance(engine) as connection:
+            equal = select(Computation.id).where(
+                Computation.digest == digest, Computation.scope == scope
+            )
+            if connection.execute(equal).first() is None:
+                return None
         losses = find_losses(engine, storage, digest, scope)
         joined: Joined | None
         if losses is None or not losses.inputs:
@@ -322,11 +329,17 @@ def computation_parameters(
         "motifs": None if motifs is None else motifs.sha256,
         "atlas": atlas_digest(atlas),
         "options": options.to_json(),
-        "software": {name: metadata.version(name) for name in RESULT_SOFTWARE},
+        "software": {name: _version(name) for name in RESULT_SOFTWARE},
         # left out where there are none, so that digests of other runs stay what they were
         **({} if alleles is None else {"alleles": alleles_sha256(alleles)}),
         **({} if spans is None else {"regions": {"spans": [list(span) for span in spans]}}),
     }
+
+
+@cache
+def _version(package: str) -> str:
+    """Version of an installed package, whose files are read once."""
+    return metadata.version(package)
 
 
 def parameters_digest(parameters: dict[str, Any]) -> str:

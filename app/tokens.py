@@ -10,11 +10,11 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
-from sqlalchemy import delete, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from annotations.errors import OptionError, UnknownNameError
-from app.database import database_time
+from app.database import Reader, database_time, now
 from app.models import Token
 from app.share_links import token_sha256
 
@@ -164,12 +164,31 @@ def end_session(session: Session, word: str) -> None:
     )
 
 
-def identify(session: Session, word: str) -> Identity | None:
+_PARENT: Final = aliased(Token)
+
+_BY_WORD: Final = (
+    select(
+        Token.id,
+        Token.owner,
+        Token.scopes,
+        Token.revoked_at,
+        Token.expires_at,
+        _PARENT.id.label("parent_id"),
+        _PARENT.revoked_at.label("parent_revoked_at"),
+        _PARENT.expires_at.label("parent_expires_at"),
+        now().label("at"),
+    )
+    .outerjoin(_PARENT, _PARENT.id == Token.parent_id)
+    .where(Token.token_sha256 == bindparam("digest"))
+)
+
+
+def identify(reader: Reader, word: str) -> Identity | None:
     """Who has a word: that of a token, or of a session of one.
 
     Parameters
     ----------
-    session : Session
+    reader : Session or Connection
         Reading is enough.
     word : str
         As it was sent.
@@ -179,17 +198,23 @@ def identify(session: Session, word: str) -> Identity | None:
     identity : Identity or None
         None if the word is unknown, expired or revoked, or its session's token is.
     """
-    token = session.scalar(select(Token).where(Token.token_sha256 == token_sha256(word)))
-    if token is None:
+    row = reader.execute(_BY_WORD, {"digest": token_sha256(word)}).one_or_none()
+    if row is None or not (row.revoked_at is None and row.parent_revoked_at is None):
         return None
-    lives = [token]
-    if token.parent_id is not None:
-        lives.append(session.get_one(Token, token.parent_id))
-    at = database_time(session)
-    for each in lives:
-        if each.revoked_at is not None or (each.expires_at is not None and each.expires_at <= at):
-            return None
-    return Identity(token.owner, frozenset(token.scopes), lives[-1].id)
+    ends = [end for end in (row.expires_at, row.parent_expires_at) if end is not None]
+    if any(end <= row.at for end in ends):
+        return None
+    return Identity(row.owner, frozenset(row.scopes), row.parent_id or row.id)
+
+
+_IS_NOTED: Final = select(Token.used_at >= now() - USE_SECONDS).where(
+    Token.id == bindparam("token_id")
+)
+
+
+def is_noted(reader: Reader, token_id: str) -> bool:
+    """Whether it is known of a token that it changed something in the last hour."""
+    return bool(reader.execute(_IS_NOTED, {"token_id": token_id}).scalar())
 
 
 def note_use(session: Session, token_id: str) -> None:

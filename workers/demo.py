@@ -22,6 +22,12 @@ from annotations.sequences import example_path, read_sequences, write_fasta
 from app.client import DONE, Client, ClientError, Run
 from workers.embedded_server import embedded_server
 
+LOCUS_FLANK, LETTERS_FLANK = 1000, 30
+"""Bases on each side of a peak in the pictures."""
+
+EXPECTED = ("expectation_letters.bw", "expectation_information.bw")
+"""What the language model expects of each base, for a genome browser."""
+
 STEP = 10
 """Per cent of progress between two lines in a log."""
 
@@ -152,13 +158,34 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterato
         yield ("  " + "  ".join(cells)).rstrip()
 
 
+def highest_peak(run: Run, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Where the best matching feature row that fires on the motif in this record does so most."""
+    names = {motif["name"] for motif in answer["motifs"]}
+    for row in answer["features"]:
+        for peak in run.feature(row["feature"])["peaks"]:
+            if peak["strand"] == row["strand"] and peak["motif_name"] in names:
+                return {**peak, "row": f"{row['feature']}{row['strand']}", "label": row["label"]}
+    return None
+
+
+def draw_peak(run: Run, peak: Mapping[str, Any], tf: str, out: Path) -> list[Path]:
+    """Save pictures of the surroundings of a peak, and of its bases as letters."""
+    made = []
+    for name, flank in (("locus", LOCUS_FLANK), ("letters", LETTERS_FLANK)):
+        first, last = max(1, peak["position"] + 1 - flank), peak["position"] + 1 + flank
+        region = f"{peak['contig']}:{first}-{last}"
+        style = {"features": peak["row"], "motifs": tf, "expectation": True}
+        made.append(run.figure(out / f"{name}.svg", region, **style))
+    return made
+
+
 def save_tracks(
     run: Run, rows: Sequence[Mapping[str, Any]], example: Path, out: Path
 ) -> list[Path]:
     """Write the tables of the run, and sequence, peaks and signal for a genome browser."""
     for stale in [*out.glob("feature_*_plus.*"), *out.glob("feature_*_minus.*")]:
         stale.unlink()
-    names = ("features.tsv", "peaks.tsv", "matches.tsv", "peaks.bed", "provenance.json")
+    names = ("features.tsv", "peaks.tsv", "matches.tsv", "peaks.bed", "provenance.json", *EXPECTED)
     files = run.download(out, names)
     for row in rows:
         one = f"{row['feature']}{row['strand']}"
@@ -175,7 +202,7 @@ def show_and_save(
 ) -> None:
     """Submit the example, wait, print what came out and save it."""
     example = example_path()
-    run = client.submit(example, taxon=taxon, title="make demo")
+    run = client.submit(example, taxon=taxon, expectation=True, title="make demo")
     click.echo(f"submitted {example.name}: POST /v1/runs -> /v1/runs/{run.id}")
     view = wait_for(run, seconds=seconds).view
     click.echo(f"{view['bases']:,} bases with {view['dictionary']}: {view['state']}")
@@ -189,10 +216,20 @@ def show_and_save(
     for line in tf_lines(answer, tf, rows=top):
         click.echo(line)
     files = save_tracks(run, shown, example, out)
+    peak = highest_peak(run, answer)
+    if peak is not None:
+        files += draw_peak(run, peak, tf, out)
+        known = f" ({peak['label']})" if peak["label"] else ""
+        click.echo(
+            f"\n{peak['row']}{known} fires on a {tf} motif at {peak['contig']}:"
+            f"{peak['position'] + 1:,}, value {peak['value']:.3g}; what the model expects of the "
+            "bases there stands above it in locus.svg and letters.svg"
+        )
     contig = run.contigs()[0]["name"]
     click.echo(f"\n{len(files)} files are in {out}:")
     click.echo("  tables  features.tsv, peaks.tsv, matches.tsv, provenance.json")
-    click.echo("  tracks  peaks.bed (all), feature_*.bw and feature_*.bed (the features above)")
+    click.echo("  tracks  peaks.bed (all), feature_*.bw and feature_*.bed (the features above),")
+    click.echo("          expectation_*.bw (what the language model expects of each base)")
     click.echo("To look at them in IGV:")
     click.echo(f"  Genomes > Load Genome from File: {out / 'sequence.fa'}")
     click.echo(

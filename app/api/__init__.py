@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final, cast
 
 from flask import Response, current_app, request
-from sqlalchemy import Engine
+from sqlalchemy import Engine, bindparam, select
 
 from annotations.alleles import ALLELES_FILE
-from annotations.cards import Cards, find_cards
+from annotations.cards import Cards
 from annotations.errors import (
     FormatError,
     OptionError,
@@ -21,16 +21,18 @@ from annotations.options import RunOptions
 from annotations.run_motifs import STORED
 from app.api.sending import send_held, send_path
 from app.auth import owner
+from app.card_cache import KnownCards
 from app.catalog import Result
 from app.claims import spans_of
 from app.config import Settings
-from app.database import reading
+from app.database import glance, reading
 from app.errors import RunStateError
+from app.estimates import Paces
 from app.file_cache import FileCache, HeldFile
 from app.metrics import Metrics
-from app.models import Run
+from app.models import Computation, Run
 from app.rates import RateLimits
-from app.runs import get_run, run_state
+from app.run_facts import no_run
 from app.storage import Storage, StoredPaths, manifest_from_json
 
 WAYS_OUT: Final = {
@@ -57,6 +59,10 @@ class Services:
     """What a monitor asks."""
     made: FileCache
     """Files made from results, in a folder for each run."""
+    paces: Paces
+    """How fast the workers are."""
+    known_cards: KnownCards
+    """Models and dictionaries, read again where a file has changed."""
 
     def cards(self) -> Cards:
         """Models and dictionaries of this installation, as they are now.
@@ -67,7 +73,7 @@ class Services:
             If a models folder is missing or a card is not valid: no fault of the request.
         """
         try:
-            return find_cards(self.settings.model_roots)
+            return self.known_cards.of(self.settings.model_roots)
         except (FormatError, OptionError) as error:
             raise WeightsError("the models of this installation cannot be read") from error
 
@@ -80,6 +86,25 @@ def services() -> Services:
 def root() -> str:
     """Address of this server, without a slash at its end: the public one, where one is set."""
     return services().settings.public_url or request.url_root.rstrip("/")
+
+
+_OF_RESULT: Final = (
+    select(
+        Run.owner,
+        Run.canceled_at,
+        Run.contig_names,
+        Computation.state,
+        Computation.error_message,
+        Computation.finished_at,
+        Computation.dictionary_id,
+        Computation.parameters,
+        Computation.lengths,
+        Computation.inputs,
+        Computation.results,
+    )
+    .join(Computation)
+    .where(Run.id == bindparam("run_id"))
+)
 
 
 def open_result(run_id: str, whose: str | None = None) -> Result:
@@ -100,44 +125,44 @@ def open_result(run_id: str, whose: str | None = None) -> Result:
         If it is not complete; the error tells its state.
     """
     here = services()
-    with reading(here.engine) as session:
-        run = get_run(session, run_id, whose or owner())
-        state = run_state(run)
-        computation = run.computation
-        if state != "COMPLETE":
-            why = f": {computation.error_message}" if computation.error_message else ""
-            raise RunStateError(
-                f"the run has no results, its state is {state}{why}; "
-                f"{WAYS_OUT.get(state, 'submit it again')}"
-                if computation.finished_at or state == "CANCELED"
-                else f"the run is not complete yet, its state is {state}; "
-                f"GET /v1/runs/{run.id} tells how far it is",
-                state,
-            )
-        names = [str(name) for name in run.contig_names]
+    with glance(here.engine) as connection:
+        run = connection.execute(_OF_RESULT, {"run_id": run_id}).one_or_none()
+    if run is None or run.owner != (whose or owner()):
+        raise no_run(run_id)
+    state = "CANCELED" if run.canceled_at is not None else run.state
+    if state != "COMPLETE":
+        why = f": {run.error_message}" if run.error_message else ""
+        raise RunStateError(
+            f"the run has no results, its state is {state}{why}; "
+            f"{WAYS_OUT.get(state, 'submit it again')}"
+            if run.finished_at or state == "CANCELED"
+            else f"the run is not complete yet, its state is {state}; "
+            f"GET /v1/runs/{run_id} tells how far it is",
+            state,
+        )
+    names = [str(name) for name in run.contig_names]
     cards = here.cards()
     # results outlive an installation's dictionaries: then there are just no atlas labels to ask
-    card = cards.dictionaries.get(computation.dictionary_id)
-    sha256 = str(computation.parameters["dictionary"]["sha256"])
+    card = cards.dictionaries.get(run.dictionary_id)
+    sha256 = str(run.parameters["dictionary"]["sha256"])
     same = card is not None and card.sha256 == sha256
-    manifest = manifest_from_json(computation.results or {})
+    manifest = manifest_from_json(run.results or {})
     inputs = {
-        name: here.storage.local_path(file)
-        for name, file in manifest_from_json(computation.inputs).items()
+        name: here.storage.local_path(file) for name, file in manifest_from_json(run.inputs).items()
     }
     return Result(
         files=StoredPaths(here.storage, manifest),
         names=names,
-        lengths=[int(length) for length in computation.lengths],
-        options=RunOptions.from_json(computation.parameters["options"]),
-        n_features=int(computation.parameters["dictionary"]["d_sae"]),
+        lengths=[int(length) for length in run.lengths],
+        options=RunOptions.from_json(run.parameters["options"]),
+        n_features=int(run.parameters["dictionary"]["d_sae"]),
         atlas=cards.atlas(card) if card is not None and same else None,
         dictionary_sha256=sha256,
         motifs=next((path for name, path in inputs.items() if name.startswith(f"{STORED}.")), None),
         sequences=inputs.get("sequences.fa"),
         genes=inputs.get("genes.parquet"),
         alleles=inputs.get(ALLELES_FILE),
-        spans=spans_of(computation.parameters),
+        spans=spans_of(run.parameters),
     )
 
 

@@ -79,7 +79,8 @@ def _data(reach: Reach, query: FigureQuery) -> tuple[Region, float]:
     else:
         rows = chosen_rows(result, features=None, tf=None, limit=SHOWN)
     modified = result.files["features.parquet"].stat().st_mtime
-    return region_data(result, span, rows, motifs=query.motifs), modified
+    shown = region_data(result, span, rows, motifs=query.motifs, expected=query.expectation)
+    return shown, modified
 
 
 def _sent(reach: Reach, data: bytes, content_type: str, name: str, modified: float) -> Response:

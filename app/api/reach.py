@@ -19,7 +19,7 @@ from app import catalog
 from app.api import made_file, open_result, services
 from app.auth import owner
 from app.catalog import Result
-from app.database import reading
+from app.database import glance
 from app.file_cache import HeldFile
 from app.runs import RunBrief, brief_run
 from app.share_links import shared_run
@@ -123,8 +123,8 @@ def own_run(run_id: str) -> Reach:
     UnknownNameError, RunStateError
         As `app.api.open_result`.
     """
-    with reading(services().engine) as session:
-        run = brief_run(session, run_id, owner())
+    with glance(services().engine) as connection:
+        run = brief_run(connection, run_id, owner())
     if not run.complete:
         open_result(run_id)  # which says why not
     return Reach(run_id, title_of(run), f"/v1/runs/{run_id}/", False, partial(open_result, run_id))
@@ -138,8 +138,8 @@ def by_token(token: str) -> Reach:
     UnknownNameError
         If the token is unknown or its link was revoked.
     """
-    with reading(services().engine) as session:
-        run = shared_run(session, token)
+    with glance(services().engine) as connection:
+        run = shared_run(connection, token)
     opened = partial(open_result, run.id, run.owner)
     return Reach(run.id, title_of(run), f"/s/{token}/", True, opened)
 

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import Any, BinaryIO
 
 from flask import Response, jsonify, request
-from sqlalchemy.orm import Session
 
 from annotations.allele_inputs import AlleleRequest
 from annotations.cards import Cards
@@ -22,12 +21,13 @@ from app import runs, submissions
 from app.api import run_cache, services
 from app.api.uploads import FORM_FILES, GENOME_FIELD, RAW_TYPES, Upload, received
 from app.auth import owner
-from app.database import reading, transaction
+from app.database import Reader, glance, reading, transaction
 from app.estimates import estimate
 from app.expectation import EXPECTATION_FILES
-from app.models import TERMINAL_STATES, Computation, Run
+from app.models import TERMINAL_STATES, Run
 from app.openapi import RawModel, blueprint, responses
 from app.retention import expires_at
+from app.run_facts import ComputationFacts, RunFacts, contig_names, facts_of, run_facts
 from app.schemas import ContigList, NoQuery, PageQuery, RunList, RunPath, RunView, SubmitQuery
 
 RETRY_SECONDS = 2
@@ -119,8 +119,8 @@ def submit(query: SubmitQuery, raw: SequenceBody) -> tuple[Response, int, dict[s
         except UnknownNameError as error:
             # what is not found is not the address but an option
             raise OptionError(str(error)) from error
-    with reading(here.engine) as session:
-        view = run_view(session, runs.get_run(session, created.run_id, owner()))
+    with glance(here.engine) as connection:
+        view = run_view(connection, run_facts(connection, created.run_id, owner()))
     status = HTTPStatus.OK if created.complete else HTTPStatus.ACCEPTED
     headers = {"Location": f"/v1/runs/{created.run_id}"}
     if not created.complete:
@@ -327,8 +327,8 @@ def list_runs(query: PageQuery) -> dict[str, Any]:
 @api.get("/v1/runs/<run_id>", responses=responses({200: RunView}, 404))
 def get_run(path: RunPath, query: NoQuery) -> Response:
     """A run's state and progress; `Retry-After` says when to ask again."""
-    with reading(services().engine) as session:
-        view = run_view(session, runs.get_run(session, path.run_id, owner()))
+    with glance(services().engine) as connection:
+        view = run_view(connection, run_facts(connection, path.run_id, owner()))
     answer = jsonify(view)
     if view["state"] not in TERMINAL_STATES:
         answer.headers["Retry-After"] = str(RETRY_SECONDS)
@@ -358,8 +358,8 @@ def cancel_run(path: RunPath, query: NoQuery) -> tuple[Response, int]:
     """Cancel a run; again is no error."""
     with transaction(services().engine) as session:
         runs.cancel_run(session, runs.get_run(session, path.run_id, owner()))
-    with reading(services().engine) as session:
-        view = run_view(session, runs.get_run(session, path.run_id, owner()))
+    with glance(services().engine) as connection:
+        view = run_view(connection, run_facts(connection, path.run_id, owner()))
     return jsonify(view), HTTPStatus.ACCEPTED
 
 
@@ -372,26 +372,31 @@ def delete_run(path: RunPath, query: NoQuery) -> tuple[str, int]:
     return "", HTTPStatus.NO_CONTENT
 
 
-def run_view(session: Session, run: Run) -> dict[str, Any]:
+def run_view(reader: Reader, seen: Run | RunFacts) -> dict[str, Any]:
     """A run as `RunView` describes it."""
+    run = seen if isinstance(seen, RunFacts) else facts_of(seen)
     state = runs.run_state(run)
-    progress = runs.run_progress(session, run)
+    progress = runs.run_progress(reader, run)
     computation = run.computation
     address = f"/v1/runs/{run.id}"
     links = {"self": address, "contigs": f"{address}/contigs"}
     if state == "COMPLETE":
         links |= {name: f"{address}/{ending}" for name, ending in RESULTS.items()}
-        if "alleles" in computation.parameters:
+        if run.compares:
             links |= {"alleles": f"{address}/alleles"}
         if run.options.get("expectation"):
             names = (EXPECTATION_FILE, *EXPECTATION_FILES)
             links |= {name.replace(".", "_"): f"{address}/{name}" for name in names}
-    held_out = [run.contig_names[index] for index in run.options.get("held_out", ())]
+    held_out = run.options.get("held_out", [])
+    if held_out:
+        contigs = contig_names(reader, run.id)
+        held_out = [contigs[index] for index in held_out]
     failed = state in {"EXECUTOR_ERROR", "SYSTEM_ERROR"}
     error = {"code": computation.error_code, "message": computation.error_message}
     expected = None
     if state not in TERMINAL_STATES:
-        expected = estimate(session, computation, services().settings)
+        here = services()
+        expected = estimate(reader, computation, here.settings, progress=progress, paces=here.paces)
     return {
         "id": run.id,
         "title": run.title,
@@ -410,7 +415,7 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
         "options": {k: v for k, v in run.options.items() if k != "regions"}
         | {"held_out": held_out, "expectation": bool(run.options.get("expectation"))},
         "regions": run.options.get("regions"),
-        "contigs": len(computation.lengths),
+        "contigs": run.contigs,
         "annotation_skipped": run.annotation_skipped,
         "error": error if failed else None,
         "estimate": None if expected is None else expected._asdict(),
@@ -420,7 +425,7 @@ def run_view(session: Session, run: Run) -> dict[str, Any]:
     }
 
 
-def no_worker(computation: Computation) -> str:
+def no_worker(computation: ComputationFacts) -> str:
     """What is said of a run that nobody works on."""
     return (
         f"no worker that has the model of {computation.dictionary_id} is alive now; the run waits "

@@ -28,8 +28,8 @@ from app.auth import owner
 from app.database import reading
 from app.dispatch import live_workers
 from app.errors import STATUS
-from app.estimates import LEFT_TO_READ
 from app.models import ACTIVE_STATES, Computation, Shard
+from app.runs import LEFT_TO_READ
 from app.web.policy import problem_page, protect
 from app.web.words import FILTERS
 

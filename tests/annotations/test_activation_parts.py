@@ -1,6 +1,7 @@
 """Activations in parts give the answers of one file; what is altered is said."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,12 @@ def equal(one: Any, other: Any) -> bool:
     share=st.sampled_from([0.02, 0.3, 0.9]),
     cuts=st.lists(st.integers(1, sum(LENGTHS) - 1), max_size=4, unique=True),
     spans=st.sampled_from([WHOLE, SPANS]),
-    held=st.sampled_from([1, 10**6]),
+    held=st.sampled_from([1, 40, 10**6]),
+    ordered=st.sampled_from([1, 20, 10**6]),
     seed=st.integers(0, 5),
 )
 def test_any_parts_answer_as_one_file_does(
-    tmp_path_factory, layout, share, cuts, spans, held, seed
+    tmp_path_factory, layout, share, cuts, spans, held, ordered, seed
 ):
     folder = tmp_path_factory.mktemp("parts")
     active = dense(seed, share, spans)
@@ -127,6 +129,7 @@ def test_any_parts_answer_as_one_file_does(
     assert read_rows(parts, [3, 10, 11, 20]).equals(read_rows(one, [3, 10, 11, 20]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "HELD_BASES", held)
+        patch.setattr(module, "SORTED_BASES", ordered)
         assert pa.concat_tables(stretch_groups(parts)).equals(pa.concat_tables(stretch_groups(one)))
     rewrite_stretches(parts, folder / "copy", lambda table: table)
     assert pq.read_table(folder / "copy").equals(pq.read_table(one))
@@ -163,10 +166,64 @@ def merged(folder: Path, active: Activations, cuts: list[int], **changes: Any) -
 
 def test_no_byte_depends_on_how_shards_were_cut(tmp_path, active) -> None:
     one = merged(tmp_path / "one", active, [])
-    many = merged(tmp_path / "many", active, [20, 91, 95, 130, 131], bases_per_block=1)
     assert len(list(one.parent.iterdir())) > 5
-    for path in one.parent.iterdir():
-        assert (many.parent / path.name).read_bytes() == path.read_bytes(), path.name
+    for held in (1, 40, 400):
+        folder = tmp_path / f"many{held}"
+        many = merged(folder, active, [20, 91, 95, 130, 131], bases_per_block=held)
+        for path in one.parent.iterdir():
+            assert (many.parent / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def most_held(work: Any) -> int:
+    """Bytes of arrays that some work holds at once."""
+    tracemalloc.start()
+    work()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+def test_a_dense_group_is_merged_and_read_in_pieces(tmp_path, monkeypatch) -> None:
+    # shards tell how many bases their row groups have, not that feature 2 has nearly all of them
+    every, size = np.arange(120_000), 1_000_000
+    bases = every[every % 8 > 0]
+    feature, rare = np.repeat([2, 2, 9], len(bases)), bases[:100]
+    strand = np.repeat([1, -1, 1], len(bases))
+    feature, strand = np.append(feature, np.full(100, 31)), np.append(strand, np.ones(100))
+    position = np.concatenate([bases, bases, bases, rare])
+    active = Activations(
+        feature.astype(np.uint32),
+        strand.astype(np.int8),
+        np.zeros(len(position), np.uint32),
+        position,
+        np.ones(len(position), np.float32),
+    )
+    write_stretches(to_stretches(active), tmp_path / "shard")
+    layout = SMALL._replace(tile_bases=4_000, tiles_per_stripe=64, cell_bases=50_000)
+
+    def merge(most: int) -> Path:
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        merge_parts(
+            [tmp_path / "shard"],
+            folder,
+            spans=[Span(0, 0, 120_000)],
+            n_features=32,
+            layout=layout,
+            bases_per_block=most,
+        )
+        return folder / INDEX_FILE
+
+    parts = merge(size)  # imports count for none of the others
+    whole = most_held(lambda: merge(2 * size))
+    assert most_held(lambda: merge(size // 50)) < 0.6 * whole
+    tables = pa.concat_tables(stretch_groups(parts))
+    whole = most_held(lambda: list(map(len, stretch_groups(parts))))
+    monkeypatch.setattr(module, "SORTED_BASES", 5_000)
+    for held in (size, 40_000):
+        monkeypatch.setattr(module, "HELD_BASES", held)
+        assert most_held(lambda: list(map(len, stretch_groups(parts)))) < whole / 2
+        assert pa.concat_tables(stretch_groups(parts)).equals(tables)
 
 
 def test_a_small_result_stays_one_file(tmp_path, active) -> None:

@@ -1,5 +1,7 @@
 """AUROC and AUPRC through sparse ranks against the dense functions, and the test against scipy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from scipy import sparse, stats
 from annotations import prediction
 from annotations.evaluation import auprc, auroc
 from annotations.prediction import predict
+from annotations.window_activity import WindowActivity
 
 
 def draw(random, windows, rows, motifs, density, values):
@@ -79,7 +82,25 @@ def test_many_pairs_go_through_in_parts(monkeypatch):
     row, motif = np.divmod(np.arange(35), 5)
     whole = predict(sparse.csr_array(activity), sparse.csr_array(held), row, motif)
     monkeypatch.setattr(prediction, "_ENTRIES", 30)
-    monkeypatch.setattr(prediction, "_ROWS_PER_BLOCK", 3)
     parts = predict(sparse.csr_array(activity), sparse.csr_array(held), row, motif)
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other, equal_nan=True)
+
+
+def test_more_windows_take_no_more_memory_than_the_entries_at_once(monkeypatch):
+    monkeypatch.setattr(prediction, "_ENTRIES", 20_000)
+    random = np.random.default_rng(4)
+    row, motif = np.divmod(np.arange(100 * 5), 5)
+
+    def most(windows):
+        """Bytes held at once with 100 rows that are active in half of the windows."""
+        activity, held = draw(random, windows, 100, 5, 0.5, (1.0, 2.0, 3.0))
+        columns, holds = WindowActivity.of(sparse.csr_array(activity)), sparse.csr_array(held)
+        tracemalloc.start()
+        predict(columns, holds, row, motif)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    most(1_000)
+    assert most(8_000) < 1.5 * most(2_000)

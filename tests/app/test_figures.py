@@ -3,6 +3,7 @@
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,37 @@ def test_bases_are_drawn_as_high_as_they_are_active() -> None:
     ]  # fmt: skip
     row = [text for text in drawn(drawing.shapes, Text) if len(text.text) == 1 and text.y > 150]
     assert "".join(text.text for text in row if text.text in "ACGTN") == "ACGTNACGTTTTTTTTTTTT"
+
+
+def test_what_is_expected_is_drawn_as_stacks_of_letters() -> None:
+    stacks = np.zeros((20, 4))
+    stacks[3] = [0.25, 1.5, 0.001, 0.5]  # the third of these is too low to be seen
+    stacks[7] = np.nan
+    expected = Signal(name="expected", label="", runs=runs((1003, 1004, 2.251)), stacks=stacks)
+    region = replace(toy_region(zoomed=True), signals=[expected], motifs=(), genes=None)
+    drawing = draw_region(region, Style(row_height=2.251 * 40 + 8, scale="shared"))
+    letters = drawn(drawing.shapes, Letter)
+    assert [(each.letter, round(each.height, 3)) for each in letters] == [
+        ("A", 10.0), ("T", 20.0), ("C", 60.0)
+    ]  # fmt: skip
+    # the lowest stands lowest, each on the one before
+    bottom = [round(each.y + each.height, 3) for each in letters]
+    assert bottom[1:] == [round(each.y, 3) for each in letters[:2]]
+    assert {round(each.x, 3) for each in letters} == {round(letters[0].x, 3)}
+    assert "expected: at most 2.25." in drawing.description
+    assert "Feature" not in drawing.description
+    wide = replace(region, end=2000, bases=None)
+    assert not drawn(draw_region(wide).shapes, Letter)
+    assert drawn(draw_region(wide).shapes, Polygon)
+
+
+def test_bits_are_not_on_the_scale_of_activations() -> None:
+    feature = Signal(name="1", label="", runs=runs((0, 10, 1.0)))
+    expected = Signal(name="expected", label="", runs=runs((0, 10, 8.0)), stacks=np.zeros((200, 4)))
+    region = Region(contig="c", start=0, end=200, signals=[expected, feature])
+    for each in drawn(draw_region(region, Style(row_height=46.0, scale="shared")).shapes, Polygon):
+        heights = [y for _, y in each.points]
+        assert max(heights) - min(heights) == pytest.approx(38.0)
 
 
 def test_one_scale_for_all() -> None:

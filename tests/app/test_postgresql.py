@@ -22,6 +22,7 @@ from app.database import (
     alembic_config,
     check_schema,
     database_time,
+    glance,
     insist,
     is_away,
     make_engine,
@@ -34,6 +35,7 @@ from app.database import (
 from app.dispatch import due, fail_exhausted, heartbeat, leave_job, release, take_job
 from app.leftovers import find_leftovers
 from app.models import Analysis, Base, Computation, Run, Shard
+from app.postgresql import OneTripConnection
 from app.rates import check_quota
 from app.runs import cancel_run, delete_run
 from app.shards import claim, finish, renew
@@ -341,3 +343,81 @@ def test_a_statement_that_is_wrong_is_not_tried_again(here: Engine) -> None:
     with pytest.raises(Exception, match="nonsense"):
         insist(wrong, seconds=5)
     assert len(calls) == 1
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one whenever a connection waits for the server."""
+    seen: list[int] = []
+    wait = OneTripConnection.handle_messages
+
+    def counted(self: OneTripConnection, context: Any) -> None:
+        seen.append(1)
+        wait(self, context)
+
+    monkeypatch.setattr(OneTripConnection, "handle_messages", counted)
+    return seen
+
+
+def test_a_question_waits_once_and_a_change_three_times(here: Engine, trips: list[int]) -> None:
+    ask = text("SELECT CAST(:a AS INTEGER) + 1, CAST(:b AS TEXT), '100%', NULL")
+    for look in (glance, reading):
+        with look(here) as reader:
+            trips.clear()
+            assert reader.execute(ask, {"a": 4, "b": "é\n"}).one() == (5, "é\n", "100%", None)
+        assert len(trips) == 1
+    trips.clear()
+    with transaction(here) as session:
+        session.execute(text("UPDATE leases SET owner = :owner"), {"owner": "a"})
+    assert len(trips) == 3  # begin, change, commit
+
+
+def test_a_change_after_a_question_is_a_transaction(here: Engine) -> None:
+    with glance(here) as connection:
+        connection.execute(text("SELECT 1"))
+
+    def change_and_fail() -> None:
+        with transaction(here) as session:
+            assert take_job(session, "dispatch", "a", 5.0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        change_and_fail()
+    with glance(here) as connection:
+        assert connection.execute(text("SELECT count(*) FROM leases")).scalar() == 0
+
+
+def test_a_refused_statement_leaves_a_usable_connection(here: Engine) -> None:
+    with glance(here) as connection:
+        for words, values, code in (
+            ("SELECT CAST(:a AS INTEGER)", {"a": "x"}, "22P02"),
+            ("SELECT nothing FROM leases WHERE name = :a", {"a": "x"}, "42703"),
+        ):
+            with pytest.raises(DBAPIError) as refused:
+                connection.execute(text(words), values)
+            assert refused.value.orig is not None
+            assert refused.value.orig.args[0]["C"] == code
+            assert connection.execute(text("SELECT :a"), {"a": "b"}).scalar() == "b"
+
+
+def test_only_a_connection_that_was_idle_is_asked_whether_it_lives(
+    here: Engine, trips: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> int:
+        trips.clear()
+        with glance(here) as connection:
+            connection.execute(text("SELECT :a"), {"a": "b"})
+        return len(trips)
+
+    ask()
+    assert ask() == 1
+    monkeypatch.setattr("app.postgresql.IDLE_SECONDS", 0.0)
+    assert ask() == 2
+    # the server ends the connection: the next one that asks gets another
+    with here.connect() as other, glance(here) as connection:
+        theirs = connection.execute(text("SELECT pg_backend_pid()")).scalar()
+        connection.close()
+        other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": theirs})
+        other.rollback()
+        with glance(here) as again:
+            assert again.execute(text("SELECT pg_backend_pid()")).scalar() != theirs

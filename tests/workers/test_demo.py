@@ -113,17 +113,17 @@ def test_the_demo_from_start_to_end(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "86,436 bases with tiny-tree-64: COMPLETE" in done.stdout
+    assert "50,000 bases with tiny-tree-64: COMPLETE" in done.stdout
     assert "Which features match REB1?" in done.stdout
     assert "the server has stopped" in done.stdout
     tracks = sorted(out.glob("*.bw"))
-    assert len(tracks) == 2
+    assert len(tracks) == 4
     for path in tracks:
         with pyBigWig.open(str(path)) as track:
-            assert track.chroms() == {"AC007323.5": 86436}
-            assert 0 < track.stats("AC007323.5", type="max", exact=True)[0] < 100
+            assert track.chroms() == {"chrI_40001_90000": 50000}
+            assert 0 < track.stats("chrI_40001_90000", type="max", exact=True)[0] < 100
     for name in ("features.tsv", "peaks.tsv", "matches.tsv", "peaks.bed", "provenance.json"):
         assert (out / name).stat().st_size > 0
-    assert (out / "sequence.fa").read_text().startswith(">AC007323.5\n")
+    assert (out / "sequence.fa").read_text().startswith(">chrI_40001_90000\n")
     log = (out / "server.log").read_text()
     assert "Traceback" not in log

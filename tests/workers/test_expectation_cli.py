@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,8 +15,9 @@ from annotations.cards import find_cards
 from annotations.expectation import STEP, composition, information, probabilities
 from annotations.genome_folder import add_genome
 from annotations.sequences import encode_bases
+from annotations.types import Span
 from app.alleles import pairs_listing
-from app.expectation import EXPECTATION_FILES
+from app.expectation import EXPECTATION_FILES, letters_in
 from app.selection import Choice
 from tests.workers.factories import DICTIONARY_ID, MODEL_ID, make_tiny_models
 from tests.workers.test_batch import content
@@ -132,6 +135,39 @@ def test_browsers_are_told_and_the_page_lists_the_files(result):
     )
 
 
+def test_a_figure_draws_the_letters_that_the_model_expects(place, result, model, tmp_path, capsys):
+    sequences = tmp_path / "numbered.fa"
+    sequences.write_bytes(b">0\n" + SEQUENCES["chrA"] + b"\n>1\n" + SEQUENCES["chrB"] + b"\n")
+    opened = replace(open_result(result), sequences=sequences)
+    found = letters_in(opened, Span(0, 980, 1100))
+    assert np.isnan(found[20:40]).all()
+    assert not np.isnan(found[:20]).any()
+    table = pq.read_table(result / "expectation.parquet").to_pandas()
+    own = table[table.contig == 0].set_index("position").loc[1020:1099]
+    logs = own[[f"log2_{letter}" for letter in "ACGT"]].to_numpy()
+    p = probabilities(logs.astype(np.float32))
+    q = composition(encode_bases(SEQUENCES["chrA"]), 1020, 1100)
+    wanted = p * (p * np.log2(p / q)).sum(axis=1)[:, None]
+    np.testing.assert_allclose(found[40:], wanted, atol=1e-9)
+
+    figure = ["figure", str(result), "--region", "chrA:981-1100", "--features", "0"]
+    out = tmp_path / "x.svg"
+    asked = [*figure, "--expectation", "--sequences", str(place / "x.fa"), "--out", str(out)]
+    assert cli.run(asked) == 0
+    assert f"at most {np.nanmax(found.sum(axis=1)):.3g}" in out.read_text()
+    capsys.readouterr()
+    text = out.read_text()
+    # the folder has its own sequences; without them there is nothing to compare with
+    assert cli.run([*figure, "--expectation", "--out", str(out)]) == 0
+    assert out.read_text() == text
+    bare = shutil.copytree(result, tmp_path / "bare")
+    (bare / "sequence.fa").unlink()
+    capsys.readouterr()
+    figure[1] = str(bare)
+    assert cli.run([*figure, "--expectation", "--out", str(out)]) == 2
+    assert "needs the sequences" in capsys.readouterr().err
+
+
 def test_parts_give_the_same_bytes_as_one_process(place, result, tmp_path):
     for task in ("2/2", "1/2"):
         command = annotate(place, "--expectation", "--work", tmp_path / "W", "--shard", task)
@@ -196,6 +232,14 @@ def test_regions_are_as_in_the_whole_genome(place, result, tmp_path):
                 known = here & ~np.isnan(wanted)
                 # the composition too is that of the whole contig
                 assert np.abs(found[known] - wanted[known]).max() <= 8 * STEP
+    # a figure of either is the same: bases, and letters within the rounding of what is stored
+    texts = []
+    for folder in (result, out):
+        words = f"figure {folder} --region chrA:321-380 --features 0 --expectation --out"
+        assert cli.run([*words.split(), str(tmp_path / "x.svg")]) == 0
+        texts.append((tmp_path / "x.svg").read_text())
+    assert texts[0].count("scale(") == pytest.approx(texts[1].count("scale("), abs=3)
+    assert ">bases (+ strand)<" in texts[1]
 
 
 def vcf_of(path, rows):

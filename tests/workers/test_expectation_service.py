@@ -114,7 +114,24 @@ def test_hub_igv_and_page_draw_letters(here):
     assert "expectation_letters.bw" not in other
 
 
+def test_a_figure_has_what_is_expected_above_the_features(here):
+    address = f"/v1/runs/{here.kept}/figure.svg?features=0&region="
+    plain, letters, bits = (
+        get(here, address + more).text
+        for more in ("one:1001-1060", "one:1001-1060&expectation=true", "one&expectation=true")
+    )
+    assert ">expected<" not in plain
+    for text in (letters, bits):
+        assert ">expected<" in text
+        assert "given all other bases" in text
+    assert letters.count("scale(") > plain.count("scale(") + 60  # letters of every base
+
+
 def test_a_run_without_it_says_which_option_is_missing(here):
+    asked = "region=one&features=0&expectation=true"
+    answer = here.client.get(f"/v1/runs/{here.plain}/figure.svg?{asked}")
+    assert answer.status_code == 409
+    assert "with the option expectation" in answer.json["detail"]
     for name in ("expectation.parquet", *EXPECTATION_FILES):
         answer = here.client.get(f"/v1/runs/{here.plain}/{name}")
         assert answer.status_code == 409

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,3 +79,13 @@ def test_what_is_refused(ending, said, place, result, capsys, monkeypatch):
     assert run(f"figure {result} {ending.format(other=place / 'other.fa')}") == 2
     assert said in capsys.readouterr().err
     assert not (place / "x.svg").exists()
+
+
+def test_the_folder_has_its_own_sequences(place, result, tmp_path):
+    ending = f"--region chrA:1-100 --motifs REB1 --genes {place / 'in.gff3'} --out"
+    given = f"--sequences {place / 'in.fa'}"
+    assert run(f"figure {result} {ending} {tmp_path / 'given.svg'} {given}") == 0
+    own = shutil.copytree(result, tmp_path / "own")
+    shutil.copy(place / "in.fa", own / "sequence.fa")
+    assert run(f"figure {own} {ending} {tmp_path / 'own.svg'}") == 0
+    assert (tmp_path / "own.svg").read_text() == (tmp_path / "given.svg").read_text()

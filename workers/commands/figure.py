@@ -3,11 +3,20 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from annotations.types import Span
+
+if TYPE_CHECKING:
+    from app.catalog import Result
+
 DPI = 300
 """Of a PNG without `--dpi`."""
+
+SEQUENCE_FILE = "sequence.fa"
+"""In a result folder: what was annotated."""
 
 SHOWN = 4
 """Feature rows where none are named."""
@@ -19,9 +28,10 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--region", required=True, help="Such as chrI:201000-203000; 1-based.")
 @click.option("--features", help="Such as 374-,153+; by default the four most telling.")
-@click.option("--motifs", help="TFs or matrices whose places are drawn; needs --sequences.")
+@click.option("--motifs", help="TFs or matrices whose places are drawn.")
+@click.option("--expectation", is_flag=True, help="What the model expects of each base.")
 @click.option("--genes", type=FILE, help="GFF3, GTF, GenBank or BED; drawn below.")
-@click.option("--sequences", type=FILE, help="The annotated sequences: bases and motifs.")
+@click.option("--sequences", type=FILE, help="The annotated sequences; default: DIR's own.")
 @click.option("--width", default="180mm", show_default=True, help="In mm or px.")
 @click.option(
     "--row-height", type=click.FloatRange(24, 200), default=44, show_default=True, help="In px."
@@ -43,6 +53,7 @@ def figure(
     region: str,
     features: str | None,
     motifs: str | None,
+    expectation: bool,
     genes: Path | None,
     sequences: Path | None,
     width: str,
@@ -64,7 +75,7 @@ def figure(
     from app.feature_rows import chosen_rows, parse_rows
     from app.figure_data import parse_region, region_data
     from app.figure_schemas import px_of
-    from app.figures import Style, figure_png, figure_svg
+    from app.figures import MAX_LETTERS, Style, figure_png, figure_svg
     from workers.answers import open_result
 
     if out.suffix not in {".svg", ".png"}:
@@ -86,16 +97,20 @@ def figure(
         if features is None
         else parse_rows(features, result.n_features)
     )
+    asked = sequences is not None or motifs or expectation or span.length <= MAX_LETTERS
     with tempfile.TemporaryDirectory() as scratch:
         shown = region_data(
             replace(
                 result,
                 genes=_genes(genes, folder, Path(scratch)) or result.genes,
-                sequences=_sequences(sequences, folder, Path(scratch)) or result.sequences,
+                sequences=None
+                if not asked
+                else _sequences(sequences, folder, result, Path(scratch)),
             ),
             span,
             rows,
             motifs=motifs,
+            expected=expectation,
         )
     data = (
         figure_svg(shown, style).encode()
@@ -122,27 +137,38 @@ def _genes(path: Path | None, folder: Path, scratch: Path) -> Path | None:
     return made
 
 
-def _sequences(path: Path | None, folder: Path, scratch: Path) -> Path | None:
-    """The sequences of a file as the normalised ones, if the result is of these.
+def _sequences(path: Path | None, folder: Path, result: "Result", scratch: Path) -> Path | None:
+    """The normalised sequences: of a file, if the result is of these, or the result's own.
 
     Raises
     ------
     FormatError
-        If it is not.
+        If the file holds other sequences.
     """
-    if path is None:
-        return None
     from annotations.errors import FormatError
+    from annotations.pieces import write_pieces
     from annotations.sequences import contigs, read_sequences, write_fasta
     from workers.export import read_contigs
 
-    records, _ = read_sequences(path)
-    wanted = [contig.digest for contig in read_contigs(folder / "contigs.parquet")]
-    if [contig.digest for contig in contigs(records)] != wanted:
+    given = path or folder / SEQUENCE_FILE
+    if path is None and not given.is_file():
+        return None
+    records, _ = read_sequences(given)
+    known = read_contigs(folder / "contigs.parquet")
+    made = scratch / "sequences.fa"
+    if path is None and result.spans is not None:
+        # a run over regions keeps what it read, each piece by its place
+        bases = {}
+        for record in records:
+            name, _, place = record.name.rpartition(":")
+            first, last = map(int, place.split("-"))
+            bases[Span(result.names.index(name), first - 1, last)] = record.sequence
+        write_pieces(made, sorted(bases), known, lambda piece: bases[piece])
+        return made
+    if [contig.digest for contig in contigs(records)] != [contig.digest for contig in known]:
         raise FormatError(
-            f"--sequences {path} holds other sequences than the result in {folder}; give the file "
+            f"--sequences {given} holds other sequences than the result in {folder}; give the file "
             "that was annotated"
         )
-    made = scratch / "sequences.fa"
     write_fasta(records, made, names=[str(at) for at in range(len(records))])
     return made

@@ -32,7 +32,9 @@ def quality_stage(
 ) -> dict[str, Any]:
     """Fidelity at non-coding bases of held-out chromosomes, and the densities of the features."""
     (contig,) = contigs
-    sample = random_windows(contig.bases, ~contig.coding)
+    # the inner two thirds count: a sixth on either side is the context
+    window = max(192, 6 * compared.trained.context)
+    sample = random_windows(contig.bases, ~contig.coding, window=window)
     (loci,) = loci_of(contigs)
     rows = {}
     for role in (TRAINED, RANDOM):

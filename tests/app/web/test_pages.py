@@ -167,7 +167,7 @@ def test_the_example_is_submitted_with_its_genes(settings: Settings, client: Fla
     answer = client.post("/runs", data=form(action="example", sequence="ignored"))
     assert answer.status_code == 303, answer.text
     run = client.get(f"/v1{answer.headers['Location']}").get_json()
-    assert (run["bases"], run["filename"]) == (86_436, "AC007323.5.gb")
+    assert (run["bases"], run["filename"]) == (50_000, "chrI_40001_90000.gb")
     assert run["options"]["taxon"] == "fungi"
 
 
