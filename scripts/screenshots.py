@@ -1,7 +1,7 @@
 """Take the pictures of docs/screenshots from a server that runs, with Debian's Chromium.
 
     saetrack serve --data-dir /tmp/shots &
-    .venv/bin/python scripts/screenshots.py RUN --locus NAME:START-END [--alleles RUN] ...
+    PYTHONPATH=. .venv/bin/python scripts/screenshots.py RUN --locus NAME:START-END [--alleles RUN] ...
 
 RUN is a complete run with genes. The other runs are one of variants, one of regions of a
 registered genome, a sequence search, and one that is computed meanwhile (--progress);
@@ -128,7 +128,7 @@ def main() -> int:
         parser.add_argument(f"--{name}")
     parser.add_argument("--server", default="http://127.0.0.1:8765")
     parser.add_argument("--dictionary", default="yeast-tree-l2")
-    parser.add_argument("--features", default="2604-,153+,755+")
+    parser.add_argument("--features", default="755-,153-")
     parser.add_argument("--locus", required=True, help="what the browser shows, NAME:START-END")
     parser.add_argument("--tf", default="REB1")
     parser.add_argument("--only", nargs="*", default=[], help="names of pages")
