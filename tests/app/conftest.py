@@ -30,6 +30,7 @@ from app.factory import create_app
 from app.shards import claim, finish
 from app.storage import LocalStorage, Manifest
 from app.submissions import create_run
+from tests.servers import ObjectStore
 
 FASTA = b">chrA first record\nACGTACGTAC\nGTACGTACGT\n>chrB\nNNNNNACGTT\n"
 """Two contigs of 20 and 10 bases."""
@@ -96,6 +97,18 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upgrade(engine)
     engine.dispose()
     return settings.data_dir / "saetrack.db"
+
+
+@pytest.fixture(scope="module")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A running S3 server; the environment has its keys."""
+    server = ObjectStore(tmp_path_factory.mktemp("s3"))
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.variables.items():
+            patch.setenv(name, value)
+        yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Complete runs whose stored files others deleted: said when read, computed when asked for."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -27,26 +26,14 @@ from tests.app.conftest import FASTA, new_run, take, write_results
 from tests.servers import ObjectStore
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    server = ObjectStore(tmp_path_factory.mktemp("s3"))
-    server.start()
-    before = dict(os.environ)
-    os.environ.update(server.variables)
-    yield server
-    os.environ.clear()
-    os.environ.update(before)
-    server.kill()
-
-
 @pytest.fixture(params=["local", "s3"])
 def here(
     request: pytest.FixtureRequest, settings: Settings, engine: Engine
 ) -> Iterator[tuple[Settings, Storage]]:
     """Settings of a kind of storage, and the storage."""
     if request.param == "s3":
-        server: ObjectStore = request.getfixturevalue("server")
-        settings = replace(settings, storage_url=server.url)
+        store: ObjectStore = request.getfixturevalue("object_store")
+        settings = replace(settings, storage_url=store.url)
     storage = open_storage(settings, patience=5)
     yield settings, storage
     storage.delete_prefix("computations")

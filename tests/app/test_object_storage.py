@@ -20,24 +20,12 @@ from tests.annotations.test_activation_parts import N_FEATURES, SMALL, WHOLE, de
 from tests.servers import ObjectStore
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    server = ObjectStore(tmp_path_factory.mktemp("s3"))
-    server.start()
-    before = dict(os.environ)
-    os.environ.update(server.variables)
-    yield server
-    os.environ.clear()
-    os.environ.update(before)
-    server.kill()
-
-
 @pytest.fixture
-def store(server: ObjectStore, tmp_path: Path) -> Iterator[ObjectStorage]:
-    server.refuse(False)
-    store = ObjectStorage(server.url, tmp_path / "copies", copies_bytes=10**9, patience=0.5)
+def store(object_store: ObjectStore, tmp_path: Path) -> Iterator[ObjectStorage]:
+    object_store.refuse(False)
+    store = ObjectStorage(object_store.url, tmp_path / "copies", copies_bytes=10**9, patience=0.5)
     yield store
-    server.refuse(False)
+    object_store.refuse(False)
     store.delete_prefix("computations")
 
 
@@ -108,13 +96,13 @@ def test_a_copy_that_was_cut_is_fetched_again(store: ObjectStorage, source: Path
 
 
 def test_a_store_that_refuses_for_a_moment_is_waited_for(
-    server: ObjectStore, tmp_path: Path, source: Path
+    object_store: ObjectStore, tmp_path: Path, source: Path
 ) -> None:
-    store = ObjectStorage(server.url, tmp_path / "other", copies_bytes=10**9, patience=30)
+    store = ObjectStorage(object_store.url, tmp_path / "other", copies_bytes=10**9, patience=30)
     import threading
 
-    server.refuse(True)
-    opener = threading.Timer(1.5, server.refuse, (False,))
+    object_store.refuse(True)
+    opener = threading.Timer(1.5, object_store.refuse, (False,))
     opener.start()
     started = time.monotonic()
     file = store.put_file("computations/k", source)
@@ -125,12 +113,12 @@ def test_a_store_that_refuses_for_a_moment_is_waited_for(
 
 
 def test_a_store_that_goes_on_refusing_is_said_so(
-    server: ObjectStore, store: ObjectStorage, source: Path
+    object_store: ObjectStore, store: ObjectStorage, source: Path
 ) -> None:
-    server.refuse(True)
+    object_store.refuse(True)
     with pytest.raises(UnavailableError, match="the object store did not take or give") as error:
         store.put_file("computations/k", source)
-    assert str(server.port) not in str(error.value)
+    assert str(object_store.port) not in str(error.value)
     assert store.problem() == "the object store does not answer"
 
 
@@ -141,9 +129,9 @@ def test_young_files_are_not_old(store: ObjectStorage, source: Path) -> None:
 
 
 def test_copies_that_nobody_uses_leave_when_there_are_too_many(
-    server: ObjectStore, tmp_path: Path, source: Path
+    object_store: ObjectStore, tmp_path: Path, source: Path
 ) -> None:
-    store = ObjectStorage(server.url, tmp_path / "few", copies_bytes=20, patience=5)
+    store = ObjectStorage(object_store.url, tmp_path / "few", copies_bytes=20, patience=5)
     files = [store.put_file(f"computations/{name}", source) for name in "abc"]
     paths = [store.local_path(file) for file in files[:2]]
     long_ago = time.time() - 10 * 3600
