@@ -109,15 +109,16 @@ def _over_random(numbers: Numbers) -> Goal:
 
 def _as_pwm(numbers: Numbers) -> Goal:
     where, scores = _loci(numbers)
-    what = f"TFs whose top-100 precision is at least the PWM's{where}"
+    what = f"TFs whose top-100 precision is at least the PWM's, and not 0{where}"
     if not scores:
         return _count(what, 4, None)
-    reached = [
-        one["feature, trained"]["precision"]["value"] >= one["PWM"]["precision"]["value"]
+    pairs = [
+        (one["feature, trained"]["precision"]["value"], one["PWM"]["precision"]["value"])
         for one in scores.values()
         if one["PWM"]["precision"]["value"] is not None
     ]
-    return _count(what, 4, sum(reached))
+    # none of a hundred against none of a hundred is no success
+    return _count(what, 4, sum(ours > 0 and ours >= theirs for ours, theirs in pairs))
 
 
 def _abf1(numbers: Numbers) -> Goal:

@@ -89,6 +89,16 @@ def test_goals_use_the_test_chromosomes_where_they_were_read():
     assert found.what.endswith(", chrVIII")
 
 
+def test_none_of_a_hundred_is_not_as_good_as_none_of_a_hundred():
+    records = toy_records()
+    before = int(goal(records, "TFs whose top-100 precision is at least the PWM's").found)
+    assert before >= 1
+    for one in records["test"]["numbers"]["binding"]["tfs"].values():
+        for name in ("feature, trained", "PWM"):
+            one["loci"]["scores"][name]["precision"]["value"] = 0.0
+    assert goal(records, "TFs whose top-100 precision is at least the PWM's").found == "0"
+
+
 def test_the_best_sum_is_one_of_ours_whatever_the_controls_reach():
     choice = toy_records()["choice"]["numbers"]["binding"]
     assert choice["tfs"]["REB1"]["fit_auroc"]["instances"][f"{OTHER}; z"] == 0.9
