@@ -1,7 +1,7 @@
 """Take the pictures of docs/screenshots from a server that runs, with Debian's Chromium.
 
     saetrack serve --data-dir /tmp/shots &
-    PYTHONPATH=. .venv/bin/python scripts/screenshots.py RUN --locus NAME:START-END [--alleles RUN] ...
+    PYTHONPATH=. .venv/bin/python scripts/screenshots.py RUN --locus NAME:START-END ...
 
 RUN is a complete run with genes. The other runs are one of variants, one of regions of a
 registered genome, a sequence search, and one that is computed meanwhile (--progress);
