@@ -355,8 +355,8 @@ def _pieces(
         ]
         rows = pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *own])
         # only one group can be divided: its cells come tile by tile
-        times = min(round(per_group[first:end].sum() / bases), len(tiles))
-        if end - first > 1 or times < 2:
+        times = min(max(1, round(per_group[first:end].sum() / bases)), len(tiles))
+        if end - first > 1:
             yield rows, tiles
             continue
         begin = locus_index(column(rows, "contig"), column(rows, "start"))

@@ -38,6 +38,9 @@ def _look(roots: Sequence[Path]) -> Seen:
         found += [(root, 0, 0, 0)] if root.is_dir() else []
         paths = [*root.glob(f"*/{MODEL_FILE}"), *root.glob(f"*/*/{DICTIONARY_FILE}")]
         for path in sorted(paths):
-            said = path.stat()
+            try:
+                said = path.stat()
+            except OSError:  # removed since it was listed
+                continue
             found.append((path, said.st_ino, said.st_mtime_ns, said.st_size))
     return tuple(found)

@@ -94,13 +94,14 @@ class OneTripConnection(Connection):  # type: ignore[misc]
         context, encoding = Context(statement), self._client_encoding
         types = b"".join(_NUMBER.pack(0 if oid == -1 else oid) for oid in oids)
         text = statement.encode(encoding) + NULL_BYTE
-        self._send_message(PARSE, NULL_BYTE + text + _COUNT.pack(len(oids)) + types)
         params = make_params(self.py_types, vals)
         # of the unnamed portal and statement; no format is named, so that all is text
         bound = [NULL_BYTE, NULL_BYTE, _COUNT.pack(0), _COUNT.pack(len(params))]
         for value in params:
             data = None if value is None else value.encode(encoding)
             bound += [_NULL] if data is None else [_NUMBER.pack(len(data)), data]
+        # nothing is sent before all can be
+        self._send_message(PARSE, NULL_BYTE + text + _COUNT.pack(len(oids)) + types)
         self._send_message(BIND, b"".join([*bound, _COUNT.pack(0)]))
         self._send_message(DESCRIBE, PORTAL + NULL_BYTE)
         _write(self._sock, EXECUTE_MSG + SYNC_MSG)

@@ -97,5 +97,8 @@ def facts_of(run: Run) -> RunFacts:
 
 
 def contig_names(reader: Reader, run_id: str) -> list[str]:
-    """Names of the contigs of a run that exists, in order."""
-    return list(reader.execute(select(Run.contig_names).where(Run.id == run_id)).scalar_one())
+    """Names of the contigs of a run, in order; UnknownNameError if there is none."""
+    names = reader.execute(select(Run.contig_names).where(Run.id == run_id)).scalar_one_or_none()
+    if names is None:  # deleted since it was looked for
+        raise no_run(run_id)
+    return list(names)

@@ -173,6 +173,7 @@ _BY_WORD: Final = (
         Token.scopes,
         Token.revoked_at,
         Token.expires_at,
+        Token.parent_id.label("session_of"),
         _PARENT.id.label("parent_id"),
         _PARENT.revoked_at.label("parent_revoked_at"),
         _PARENT.expires_at.label("parent_expires_at"),
@@ -200,6 +201,8 @@ def identify(reader: Reader, word: str) -> Identity | None:
     """
     row = reader.execute(_BY_WORD, {"digest": token_sha256(word)}).one_or_none()
     if row is None or not (row.revoked_at is None and row.parent_revoked_at is None):
+        return None
+    if row.session_of != row.parent_id:  # a session whose token is gone
         return None
     ends = [end for end in (row.expires_at, row.parent_expires_at) if end is not None]
     if any(end <= row.at for end in ends):

@@ -183,7 +183,8 @@ def save_tracks(
     run: Run, rows: Sequence[Mapping[str, Any]], example: Path, out: Path
 ) -> list[Path]:
     """Write the tables of the run, and sequence, peaks and signal for a genome browser."""
-    for stale in [*out.glob("feature_*_plus.*"), *out.glob("feature_*_minus.*")]:
+    pictures = [*out.glob("locus.svg"), *out.glob("letters.svg")]
+    for stale in [*out.glob("feature_*_plus.*"), *out.glob("feature_*_minus.*"), *pictures]:
         stale.unlink()
     names = ("features.tsv", "peaks.tsv", "matches.tsv", "peaks.bed", "provenance.json", *EXPECTED)
     files = run.download(out, names)

@@ -66,6 +66,25 @@ def test_a_word_is_not_in_the_database(engine: Engine) -> None:
     assert word not in stored
 
 
+def test_a_session_whose_token_is_gone_is_nobody(engine: Engine) -> None:
+    with transaction(engine) as session:
+        made = create_token(session, owner="ada")
+        word = start_session(session, identify(session, made.word))  # type: ignore[arg-type]
+    link = engine.raw_connection()
+    try:
+        # no way leads there but a damaged database: the session goes with its token
+        link.execute("PRAGMA foreign_keys = OFF")  # type: ignore[attr-defined]
+        link.execute("DELETE FROM tokens WHERE parent_id IS NULL")  # type: ignore[attr-defined]
+        link.commit()
+        left = link.execute("SELECT count(*) FROM tokens").fetchone()  # type: ignore[attr-defined]
+        assert left[0] == 1
+        link.execute("PRAGMA foreign_keys = ON")  # type: ignore[attr-defined]
+    finally:
+        link.close()
+    with transaction(engine) as session:
+        assert identify(session, word) is None
+
+
 def test_whom_a_word_names(engine: Engine) -> None:
     with transaction(engine) as session:
         made = create_token(session, owner="ada", scopes=["write", "read"])

@@ -204,7 +204,7 @@ def test_without_the_option_all_else_is_the_same(place, result, tmp_path):
     assert not own & set(content(out))
 
 
-def test_regions_are_as_in_the_whole_genome(place, result, tmp_path):
+def test_regions_are_as_in_the_whole_genome(place, result, tmp_path, capsys):
     add_genome(place / "data" / "genomes", "toy", place / "x.fa")
     words = "annotate --genome toy --region chrA:301-640,chrB:1-20,chrA:2990-3000 --top 0"
     out = tmp_path / "out"
@@ -240,6 +240,12 @@ def test_regions_are_as_in_the_whole_genome(place, result, tmp_path):
         texts.append((tmp_path / "x.svg").read_text())
     assert texts[0].count("scale(") == pytest.approx(texts[1].count("scale("), abs=3)
     assert ">bases (+ strand)<" in texts[1]
+    pieces = (out / "sequence.fa").read_text()
+    for broken in (">chrA\nACGT\n", ">chrB:1-100\n", ">none:1-4\nACGT\n", ">chrA:1-9\nACGT\n"):
+        (out / "sequence.fa").write_text(broken if broken.count("\n") > 1 else broken + "A" * 100)
+        assert cli.run([*words.split(), str(tmp_path / "y.svg")]) == 2
+        assert "holds other sequences than the result" in capsys.readouterr().err
+    (out / "sequence.fa").write_text(pieces)
 
 
 def vcf_of(path, rows):

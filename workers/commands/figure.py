@@ -18,6 +18,9 @@ DPI = 300
 SEQUENCE_FILE = "sequence.fa"
 """In a result folder: what was annotated."""
 
+MOST_UNASKED = 50_000_000
+"""Bytes up to which those sequences are read though nobody asked for them."""
+
 SHOWN = 4
 """Feature rows where none are named."""
 
@@ -75,7 +78,7 @@ def figure(
     from app.feature_rows import chosen_rows, parse_rows
     from app.figure_data import parse_region, region_data
     from app.figure_schemas import px_of
-    from app.figures import MAX_LETTERS, Style, figure_png, figure_svg
+    from app.figures import Style, figure_png, figure_svg
     from workers.answers import open_result
 
     if out.suffix not in {".svg", ".png"}:
@@ -97,7 +100,7 @@ def figure(
         if features is None
         else parse_rows(features, result.n_features)
     )
-    asked = sequences is not None or motifs or expectation or span.length <= MAX_LETTERS
+    asked = sequences is not None or motifs or expectation or _is_small(folder, span)
     with tempfile.TemporaryDirectory() as scratch:
         shown = region_data(
             replace(
@@ -137,6 +140,14 @@ def _genes(path: Path | None, folder: Path, scratch: Path) -> Path | None:
     return made
 
 
+def _is_small(folder: Path, span: Span) -> bool:
+    """Whether bases are drawn unasked: few of them, from a file that is read in no time."""
+    from app.figures import MAX_LETTERS
+
+    own = folder / SEQUENCE_FILE
+    return span.length <= MAX_LETTERS and own.is_file() and own.stat().st_size <= MOST_UNASKED
+
+
 def _sequences(path: Path | None, folder: Path, result: "Result", scratch: Path) -> Path | None:
     """The normalised sequences: of a file, if the result is of these, or the result's own.
 
@@ -145,7 +156,8 @@ def _sequences(path: Path | None, folder: Path, result: "Result", scratch: Path)
     FormatError
         If the file holds other sequences.
     """
-    from annotations.errors import FormatError
+    from annotations.errors import CoordinateError, FormatError
+    from annotations.genome_folder import LIMITS
     from annotations.pieces import write_pieces
     from annotations.sequences import contigs, read_sequences, write_fasta
     from workers.export import read_contigs
@@ -153,22 +165,33 @@ def _sequences(path: Path | None, folder: Path, result: "Result", scratch: Path)
     given = path or folder / SEQUENCE_FILE
     if path is None and not given.is_file():
         return None
-    records, _ = read_sequences(given)
+    other = FormatError(
+        f"{given} holds other sequences than the result in {folder}; give the file that was "
+        "annotated with --sequences"
+    )
+    records, _ = read_sequences(given, limits=LIMITS)
     known = read_contigs(folder / "contigs.parquet")
     made = scratch / "sequences.fa"
     if path is None and result.spans is not None:
         # a run over regions keeps what it read, each piece by its place
         bases = {}
-        for record in records:
-            name, _, place = record.name.rpartition(":")
-            first, last = map(int, place.split("-"))
-            bases[Span(result.names.index(name), first - 1, last)] = record.sequence
-        write_pieces(made, sorted(bases), known, lambda piece: bases[piece])
+        try:
+            for record in records:
+                name, _, place = record.name.rpartition(":")
+                first, last = map(int, place.split("-"))
+                bases[Span(result.names.index(name), first - 1, last)] = record.sequence
+            write_pieces(made, sorted(bases), known, lambda piece: bases[piece])
+        except (ValueError, CoordinateError):
+            raise other from None
+        if not all(any(_holds(piece, span) for piece in bases) for span in result.spans):
+            raise other
         return made
     if [contig.digest for contig in contigs(records)] != [contig.digest for contig in known]:
-        raise FormatError(
-            f"--sequences {given} holds other sequences than the result in {folder}; give the file "
-            "that was annotated"
-        )
+        raise other
     write_fasta(records, made, names=[str(at) for at in range(len(records))])
     return made
+
+
+def _holds(piece: Span, span: Span) -> bool:
+    """Whether a piece of a contig has all bases of a span."""
+    return piece.contig == span.contig and piece.start <= span.start and span.end <= piece.end
