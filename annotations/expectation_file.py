@@ -122,6 +122,10 @@ def write_expected(parts: Iterable[Expected], path: Path, *, sides: Sides) -> No
             writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=ROWS)
 
 
+def _unreadable(path: Path) -> StorageError:
+    return StorageError(f"{path.name} cannot be read: it is missing, cut or altered")
+
+
 def read_expected(path: Path) -> Iterator[Expected]:
     """What is expected of bases, in order, up to `ROWS` of them at a time.
 
@@ -142,7 +146,7 @@ def read_expected(path: Path) -> Iterator[Expected]:
                     column(table, "contig"), column(table, "position"), np.stack(logs, axis=1)
                 )
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path.name} cannot be read: it is missing, cut or altered") from error
+        raise _unreadable(path) from error
 
 
 def sides_in(path: Path) -> Sides:
@@ -156,7 +160,7 @@ def sides_in(path: Path) -> Sides:
     try:
         found = (pq.read_schema(path).metadata or {}).get(_SIDES_KEY, b"").decode()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise StorageError(f"{path.name} cannot be read: it is missing, cut or altered") from error
+        raise _unreadable(path) from error
     for sides in SAID_SIDES:
         if found == sides:
             return sides
@@ -234,7 +238,7 @@ def expected_in(path: Path, span: Span) -> NDArray[np.float32]:
     try:
         table = pq.read_table(path, filters=here)
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path.name} cannot be read: it is missing, cut or altered") from error
+        raise _unreadable(path) from error
     found = np.full((span.length, 4), np.nan, dtype=np.float32)
     rows = column(table, "position") - span.start
     found[rows] = np.stack([column(table, f"log2_{letter}") for letter in LETTERS], axis=1)

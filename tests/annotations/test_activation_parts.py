@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import annotations.activation_parts as module
-from annotations.activation_merge import merge_activations, merge_parts, tile_starts
+from annotations.activation_cells import tile_starts
+from annotations.activation_merge import merge_activations, merge_parts
 from annotations.activation_parts import (
     INDEX_FILE,
     ONE_FILE,
