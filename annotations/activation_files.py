@@ -36,8 +36,11 @@ def open_writer(path: Path, *, checksums: bool = False) -> pq.ParquetWriter:
         path,
         ACTIVATIONS_SCHEMA,
         compression="zstd",
-        use_dictionary=["feature", "strand", "contig"],
+        # runs of equal numbers: zstd makes as little of them as a dictionary would, and sooner
+        use_dictionary=False,
         column_encoding={"start": "DELTA_BINARY_PACKED"},
+        # what `feature_ranges` reads
+        write_statistics=["feature"],
         write_page_checksum=checksums,
     )
 

@@ -1,6 +1,6 @@
 """Activations of shards joined into those of a result: one file, or parts where they are many.
 
-    Parquet of every shard --merge_activations--> activations.parquet
+    active bases of shards --merge_activations--> activations.parquet
                                               --> activations/index.json and parts
 
 No byte of either depends on how the shards were cut, nor on how much is held at once.
@@ -19,20 +19,16 @@ import pyarrow.parquet as pq
 
 from annotations.activation_cells import (
     Cell,
+    bases_per_feature,
     block_bounds,
     cells_of_stripe,
-    expected_per_feature,
+    peaks_of,
     shard_of,
+    sorted_rows,
+    stretches_of,
     tile_starts,
 )
-from annotations.activation_files import (
-    GROUP_ROWS,
-    bases_of_groups,
-    feature_ranges,
-    features_between,
-    file_metadata,
-    open_writer,
-)
+from annotations.activation_files import GROUP_ROWS, open_writer
 from annotations.activation_parts import (
     CELLS_KEY,
     INDEX_FILE,
@@ -44,14 +40,14 @@ from annotations.activation_parts import (
 )
 from annotations.cards import file_sha256
 from annotations.errors import CoordinateError
-from annotations.memory import return_memory
-from annotations.stretches import ACTIVATIONS_SCHEMA, copied, join_touching
+from annotations.shard_bases import OpenShard
+from annotations.stretches import ACTIVATIONS_SCHEMA, copied
 from annotations.tables import replacing
 from annotations.types import Span
 
-BASES_PER_BLOCK = 2_000_000
-"""Active bases that a merge aims to hold in memory at once; up to 200 bytes each while their
-stretches are sorted."""
+BASES_PER_BLOCK = 1_000_000
+"""Active bases that a merge aims to hold in memory at once; up to 80 bytes each while they are
+sorted."""
 
 PARQUET_TAIL = 8
 """Bytes at the end of a Parquet file: length of the footer and a mark."""
@@ -65,6 +61,7 @@ def merge_activations(
     n_features: int,
     layout: Layout = LAYOUT,
     on_part: Callable[[float], None] = lambda part: None,
+    on_peaks: Callable[[pa.Table], None] = lambda peaks: None,
 ) -> list[str]:
     """Join the activations of shards in a result folder.
 
@@ -80,7 +77,7 @@ def merge_activations(
         Features of the dictionary.
     layout : Layout
         When to make parts, and of what size.
-    on_part : callable
+    on_part, on_peaks : callable
         As in `merge_stretches`.
 
     Returns
@@ -94,12 +91,18 @@ def merge_activations(
     FormatError, StorageError
         As `merge_stretches`.
     """
-    active = sum(sum(bases_of_groups(file_metadata(path))) for path in paths)
+    active = sum(OpenShard(path).active for path in paths)
     if active <= layout.one_file:
-        merge_stretches(paths, folder / ONE_FILE, on_part=on_part)
+        merge_stretches(paths, folder / ONE_FILE, on_part=on_part, on_peaks=on_peaks)
         return [ONE_FILE]
     index = merge_parts(
-        paths, folder, spans=spans, n_features=n_features, layout=layout, on_part=on_part
+        paths,
+        folder,
+        spans=spans,
+        n_features=n_features,
+        layout=layout,
+        on_part=on_part,
+        on_peaks=on_peaks,
     )
     home = Path(INDEX_FILE).parent
     return [INDEX_FILE, *((home / part.name).as_posix() for part in index.parts)]
@@ -111,17 +114,17 @@ def merge_stretches(
     *,
     bases_per_block: int = BASES_PER_BLOCK,
     on_part: Callable[[float], None] = lambda part: None,
+    on_peaks: Callable[[pa.Table], None] = lambda peaks: None,
 ) -> None:
-    """Merge the stretches of shards into one file, the same however the shards were cut.
+    """Merge the active bases of shards into one file, the same however the shards were cut.
 
-    Goes through the features in blocks: holds the rows of one block of features in memory,
-    and one row group of a shard. A block has about `bases_per_block` active bases, by what the
-    shards say of their row groups; it never has less than one feature.
+    Goes through the features in blocks: holds the bases of one block of features in memory. A
+    block has about `bases_per_block` active bases; it never has less than one feature.
 
     Parameters
     ----------
     paths : sequence of Path
-        Files of `annotations.activations.write_stretches`, in any order; together no base of a
+        Files of `annotations.shard_bases.write_shard_bases`, in any order; together no base of a
         feature twice.
     out : Path
         Made or replaced.
@@ -130,37 +133,33 @@ def merge_stretches(
         shards were cut.
     on_part : callable
         Told the part of the features that is done, 0 to 1, after each block; may raise to stop.
+    on_peaks : callable
+        Given the peaks of each block as a table of `annotations.peaks.PEAKS_SCHEMA`.
 
     Raises
     ------
     FormatError
         If two shards hold the same base of a feature.
     StorageError
-        If a file is missing, cut or not one of `write_stretches`.
+        If a file is missing, cut or not one of `write_shard_bases`.
     ValueError
         If `bases_per_block` is below 1.
     """
     if bases_per_block < 1:
         raise ValueError(f"bases_per_block must be at least 1, got {bases_per_block}")
-    metadata = [file_metadata(path) for path in paths]
-    ranges = [feature_ranges(shard) for shard in metadata]
-    end = max((last for shard in ranges for _, last in shard), default=-1) + 1
-    of_groups = [np.array(shard, np.int64).reshape(-1, 2) for shard in ranges]
-    bases = [np.array(bases_of_groups(shard), np.int64) for shard in metadata]
-    bounds = block_bounds(expected_per_feature(of_groups, bases, end), bases_per_block)
+    shards = [OpenShard(path) for path in paths]
+    end = -(-max((shard.end_row for shard in shards), default=0) // 2)
+    bounds = block_bounds(bases_per_feature(shards, end), bases_per_block)
     waiting = ACTIVATIONS_SCHEMA.empty_table()
     with replacing(out) as temporary, open_writer(temporary) as writer:
         for low, high in pairwise(bounds):
-            parts = [
-                copied(features_between(path, shard, groups, low, high))
-                for path, shard, groups in zip(paths, metadata, ranges, strict=True)
-            ]
-            block = join_touching(pa.concat_tables([ACTIVATIONS_SCHEMA.empty_table(), *parts]))
-            del parts
+            found = sorted_rows(shards, 2 * low, 2 * high)
+            on_peaks(peaks_of(found))
+            block = stretches_of(found)
+            del found
             waiting = _write_groups(writer, pa.concat_tables([waiting, block]))
             del block
             waiting = copied(waiting)
-            return_memory()
             on_part(high / end)
         if waiting.num_rows:
             writer.write_table(waiting.combine_chunks(), row_group_size=GROUP_ROWS)
@@ -175,15 +174,16 @@ def merge_parts(
     layout: Layout = LAYOUT,
     bases_per_block: int = BASES_PER_BLOCK,
     on_part: Callable[[float], None] = lambda part: None,
+    on_peaks: Callable[[pa.Table], None] = lambda peaks: None,
 ) -> PartsIndex:
-    """Merge the stretches of shards into parts, the same however the shards were cut.
+    """Merge the active bases of shards into parts, the same however the shards were cut.
 
     Goes through the stripes, and in a stripe through blocks of whole groups of features. Holds the
-    rows of one block in the shards that overlap a stripe: memory does not grow with the genome.
+    bases of one block in the shards that overlap a stripe: memory does not grow with the genome.
 
     Parameters
     ----------
-    paths, spans, n_features, layout, on_part
+    paths, spans, n_features, layout, on_part, on_peaks
         As in `merge_activations`.
     folder : Path
         Of the result; the folder of the parts is made in it.
@@ -205,12 +205,13 @@ def merge_parts(
     home = (folder / INDEX_FILE).parent
     home.mkdir()
     shards = [shard_of(path) for path in paths]
-    largest = max((int(shard.ranges.max(initial=-1)) for shard in shards), default=-1)
-    if largest >= n_features:
+    end = max((shard.end_row for shard in shards), default=0)
+    if end > 2 * n_features:
         raise CoordinateError(
-            f"the shards hold feature {largest}, but the dictionary has {n_features} features"
+            f"the shards hold feature {(end - 1) // 2}, but the dictionary has {n_features} "
+            "features"
         )
-    active = sum(int(shard.bases.sum()) for shard in shards)
+    active = sum(shard.active for shard in shards)
     tiles = tile_starts(spans, layout.tile_bases)
     step = _features_per_group(active, sum(s.length for s in spans), n_features, layout)
     n_groups = -(-n_features // step)
@@ -227,7 +228,9 @@ def merge_parts(
     parts: list[Part] = []
     for first in range(0, len(tiles), layout.tiles_per_stripe):
         stripe = range(first, min(first + layout.tiles_per_stripe, len(tiles)))
-        cells = cells_of_stripe(shards, index, stripe, bases_per_block, on_part)
+        cells = cells_of_stripe(
+            shards, index, stripe, bases_per_block, on_part=on_part, on_peaks=on_peaks
+        )
         parts += _write_parts(cells, home, index, first // layout.tiles_per_stripe)
     index = index._replace(parts=tuple(parts))
     with replacing(folder / INDEX_FILE) as temporary:

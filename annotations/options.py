@@ -22,6 +22,9 @@ Strands = Literal["both", "forward"]
 RESULT_SCHEMA = 2
 """Version of the result files; goes up when a column or a meaning changes."""
 
+SHARD_FORMAT = 2
+"""Version of the files that shards hand to the merge; shards of another are computed anew."""
+
 MAX_PEAKS_PER_FEATURE = 1000
 """Most top peaks that a run keeps for each feature and strand."""
 

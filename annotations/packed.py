@@ -8,21 +8,19 @@ index: 8 bytes an activation, no gather. `Places` numbers the bases of a shard,
 so that the contig and the position share a field.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.active_bases import (
-    LARGEST_VALUE,
-    Activations,
-    SortedActivations,
-    concatenate,
-    locus_index,
-    sort,
-)
+from annotations import base_kernels
+from annotations.active_bases import LARGEST_VALUE, locus_index, owned_mask
+from annotations.compiled import compiled
 from annotations.errors import CoordinateError, FormatError, LimitError
+from annotations.peaks import RADIUS
+from annotations.shard_bases import ShardBases
+from annotations.statistics import N_BINS, FeatureStatistics, bins_of_halves, check_rows
 from annotations.stretches import to_half
 from annotations.types import Span
 
@@ -32,13 +30,16 @@ VALUE_BITS = 16
 class Places:
     """Numbers of the bases of some spans: 0, 1, ... in the order of contig and position."""
 
-    def __init__(self, spans: Sequence[Span]) -> None:
+    def __init__(self, spans: Sequence[Span], *, apart: int = 0) -> None:
         """Number the bases.
 
         Parameters
         ----------
         spans : sequence of Span
             In any order; no two may overlap.
+        apart : int
+            Numbers left out behind every span, so that bases whose numbers are that close lie in
+            one span.
 
         Raises
         ------
@@ -50,16 +51,16 @@ class Places:
         overlapping = (contigs[1:] == contigs[:-1]) & (starts[1:] < ends[:-1])
         if (starts < 0).any() or (starts > ends).any() or overlapping.any():
             raise CoordinateError("spans must be forward, start at 0 or above, and not overlap")
-        sizes = ends - starts
+        sizes = ends - starts + apart
         offsets = np.cumsum(sizes) - sizes
         self._contigs, self._starts, self._ends, self._offsets = contigs, starts, ends, offsets
         self.contig = np.repeat(contigs.astype(np.uint32), sizes)
-        """Contig of each place, uint32."""
+        """Contig of each place, uint32; of a number left out, that of the span before."""
         self.position = np.arange(int(sizes.sum())) - np.repeat(offsets - starts, sizes)
-        """Position of each place, int64."""
+        """Position of each place, int64; those of numbers left out go on behind the span."""
 
     def __len__(self) -> int:
-        """Bases in the spans."""
+        """Numbers, those left out among them."""
         return len(self.position)
 
     def number(self, contig: NDArray[Any], position: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -108,7 +109,7 @@ def pack(
     value : ndarray of float32, shape (n,)
         Above 0, at most `annotations.active_bases.LARGEST_VALUE`; kept as float16.
     n_places : int
-        Bases of the shard.
+        Bases of the shard, with what keeps its spans apart.
 
     Returns
     -------
@@ -146,62 +147,101 @@ def pack(
     return packed
 
 
-class Unpacked(NamedTuple):
-    """Sorted activations, and the place of each."""
+class Described(NamedTuple):
+    """What a shard found."""
 
-    activations: SortedActivations
-    """Values are those of the float16 that is stored."""
-    place: NDArray[np.int64]
-    """Number of the base, as in `Places`, shape (n,)."""
+    bases: ShardBases
+    """The owned active bases; peaks are marked."""
+    statistics: FeatureStatistics
+    """Of these; the peaks that are marked are counted."""
 
 
-def unpack(parts: Sequence[NDArray[np.uint64]], places: Places) -> Unpacked:
-    """Sorted activations from packed ones.
+def describe(
+    parts: Sequence[NDArray[np.uint64]],
+    places: Places,
+    owned: Sequence[Span],
+    *,
+    lengths: Mapping[int, int],
+    n_features: int,
+    scanned: Mapping[int, int],
+) -> Described:
+    """Sort packed activations, keep the owned ones, find their peaks, and count both.
+
+    Peaks are those of `annotations.peaks.find_peaks` and `with_context`, among the values that
+    are stored.
 
     Parameters
     ----------
     parts : sequence of ndarray of uint64
-        As `pack` returns them, in any order.
+        As `pack` returns them, in any order; those within `RADIUS` bases of the owned ones among
+        them.
     places : Places
-        Those the activations were packed with.
+        Those the activations were packed with; at least `RADIUS` apart.
+    owned : sequence of Span
+        Bases that are kept; no two may overlap.
+    lengths : mapping of int to int
+        Bases of each contig of the spans, by its index.
+    n_features : int
+        Features of the dictionary.
+    scanned : mapping of {1, -1} to int
+        As in `FeatureStatistics`.
 
     Returns
     -------
-    unpacked : Unpacked
-        All of them, sorted.
+    described : Described
 
     Raises
     ------
     FormatError
-        If the same feature has two values at a base.
+        If the same feature has two values at a base, or is not one of `n_features`, or is active
+        at more bases than were scanned.
     """
     packed = np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
-    if not len(packed):
-        return Unpacked(sort(concatenate([])), np.empty(0, dtype=np.int64))
     packed.sort()
-    value = packed.astype(np.uint16).view(np.float16).astype(np.float32)
-    packed >>= np.uint64(VALUE_BITS)
-    bits = np.uint64(_place_bits(len(places)))
-    place = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
-    same = packed[1:] == packed[:-1]
-    packed >>= bits
-    found = SortedActivations(
-        feature=(packed >> np.uint64(1)).astype(np.uint32),
-        strand=1 - 2 * (packed & np.uint64(1)).astype(np.int8),
-        contig=places.contig[place],
-        position=places.position[place],
-        value=value,
+    bits = _place_bits(len(places))
+    n_rows = 2 * n_features
+    check_rows((packed[-1:] >> np.uint64(bits + VALUE_BITS)).astype(np.int64), n_features)
+    counts, n_peaks = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
+    histogram, maximum = np.zeros((n_rows, N_BINS), np.int64), np.zeros(n_rows, np.uint16)
+    locus, value = np.empty_like(packed), np.empty(len(packed), np.uint16)
+    peak = np.empty(len(packed), np.bool_)
+    kept = compiled(base_kernels.describe)(
+        packed, bits, _allowed(places, owned, lengths),
+        locus_index(places.contig, places.position), RADIUS, bins_of_halves(), counts, histogram,
+        maximum, n_peaks, locus, value, peak,
+    )  # fmt: skip
+    if kept < 0:
+        key = int(packed[-1 - kept]) >> VALUE_BITS
+        at = key & ((1 << bits) - 1)
+        raise FormatError(
+            f"feature {key >> bits >> 1} is given two values at base {places.position[at]} of "
+            f"contig {places.contig[at]}; give every base to one window"
+        )
+    return Described(
+        ShardBases(counts, locus[:kept], value[:kept], peak[:kept]),
+        FeatureStatistics.counted(
+            scanned=scanned,
+            maximum=maximum.view(np.float16).astype(np.float32),
+            histogram=histogram,
+            peaks=n_peaks,
+        ),
     )
-    if same.any():
-        _refuse_doubles(found, int(np.flatnonzero(same)[0]), int(same.sum()))
-    return Unpacked(found, place)
 
 
-def _refuse_doubles(found: Activations, at: int, number: int) -> None:
-    raise FormatError(
-        f"{number} activations are given twice, the first is feature {found.feature[at]} at base "
-        f"{found.position[at]} of contig {found.contig[at]}; give every base to one window"
-    )
+def _allowed(
+    places: Places, owned: Sequence[Span], lengths: Mapping[int, int]
+) -> NDArray[np.uint8]:
+    """What may be at each place; peaks have `RADIUS` bases before them, as they are read."""
+    kept = owned_mask(places.contig, places.position, owned)
+    length = np.zeros(max(lengths, default=0) + 1, dtype=np.int64)
+    length[list(lengths)] = list(lengths.values())
+    before = places.position >= RADIUS
+    behind = length[places.contig] - 1 - places.position >= RADIUS
+    allowed = np.zeros(len(kept), np.uint8)
+    allowed[kept] = base_kernels.OWNED
+    allowed[kept & before] |= base_kernels.PEAK_FORWARD
+    allowed[kept & behind] |= base_kernels.PEAK_REVERSE
+    return allowed
 
 
 def _place_bits(n_places: int) -> int:

@@ -1,6 +1,6 @@
 """From activations to one row per locus: the peaks of each feature, and the best of them.
 
-    Activations --find_peaks--> peaks of one shard --top_peaks--> the best of each feature
+    Activations --find_peaks--> peaks --top_peaks, TopPeaks--> the best of each feature
 
 A peak is an active base whose value is the largest within `RADIUS` bases on both sides,
 on the same feature, strand and contig; of equal values the leftmost is the peak. So two
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations import base_kernels
 from annotations.active_bases import (
     Activations,
     locus_index,
@@ -30,6 +31,7 @@ from annotations.active_bases import (
     sort,
     sorting_order,
 )
+from annotations.compiled import compiled
 from annotations.statistics import FEATURES_SCHEMA, FeatureStatistics, features_table
 from annotations.tables import check_columns, column
 from annotations.types import Span
@@ -41,9 +43,9 @@ __all__ = [
     "RADIUS",
     "TOP_PEAKS_SCHEMA",
     "FeatureStatistics",
+    "TopPeaks",
     "features_table",
     "find_peaks",
-    "keep_top",
     "local_maxima",
     "top_peaks",
     "with_context",
@@ -188,62 +190,93 @@ def top_peaks(
     ValueError
         If `per_feature` is below 1.
     """
-    _check_number(per_feature)
-    top = TOP_PEAKS_SCHEMA.empty_table()
-    least = np.empty(0, dtype=np.float32)  # value that a peak of each row and part must reach
-    pending: list[pa.Table] = []
+    top = TopPeaks(per_feature, held_out=held_out)
     for table in peaks:
-        check_columns(table, PEAKS_SCHEMA, what="a table of peaks")
-        row = _row_and_part(table, held_out)
-        needed = int(row.max(initial=-1)) + 1 - len(least)
-        least = np.concatenate([least, np.zeros(max(0, needed), dtype=np.float32)])
-        kept = column(table, "value") >= least[row]
-        pending.append(table.select(PEAKS_SCHEMA.names).filter(pa.array(kept)))
-        if sum(part.num_rows for part in pending) > max(_PENDING_ROWS, top.num_rows):
-            top = _ranked(top, pending, per_feature, held_out)
-            last = column(top, "rank") == per_feature
-            least[_row_and_part(top, held_out)[last]] = column(top, "value")[last]
-            pending = []
-    return _ranked(top, pending, per_feature, held_out)
+        top.add(table)
+    return top.table()
 
 
-def keep_top(peaks: pa.Table, per_feature: int, *, held_out: Collection[int] = ()) -> pa.Table:
-    """The rows of a table that `top_peaks` would keep of it alone, in the order they had.
+class TopPeaks:
+    """The largest peaks of each feature and strand among those it has been given so far."""
 
-    The top peaks of a whole are among the top peaks of its parts.
+    def __init__(self, per_feature: int = PER_FEATURE, *, held_out: Collection[int] = ()) -> None:
+        """Begin with none.
 
-    Parameters
-    ----------
-    peaks : Table of PEAKS_SCHEMA
-        In any order.
-    per_feature : int
-        Peaks to keep for each feature and strand; at least 1.
-    held_out : collection of int
-        As in `top_peaks`.
+        Parameters
+        ----------
+        per_feature, held_out
+            As in `top_peaks`.
 
-    Returns
-    -------
-    kept : Table of PEAKS_SCHEMA
+        Raises
+        ------
+        ValueError
+            If `per_feature` is below 1.
+        """
+        _check_number(per_feature)
+        self._per_feature, self._held_out = per_feature, held_out
+        self._top = TOP_PEAKS_SCHEMA.empty_table()
+        # value that a peak of each row and part must reach
+        self._least = np.empty(0, dtype=np.float32)
+        self._pending: list[pa.Table] = []
 
-    Raises
-    ------
-    FormatError
-        If the table has other columns.
-    ValueError
-        If `per_feature` is below 1.
+    def add(self, peaks: pa.Table) -> None:
+        """Take some more peaks.
+
+        Parameters
+        ----------
+        peaks : Table of PEAKS_SCHEMA
+            In any order; those of a feature may come in several tables.
+
+        Raises
+        ------
+        FormatError
+            If the table has other columns.
+        """
+        check_columns(peaks, PEAKS_SCHEMA, what="a table of peaks")
+        row, value = _row_and_part(peaks, self._held_out), column(peaks, "value")
+        needed = int(row.max(initial=-1)) + 1 - len(self._least)
+        self._least = np.concatenate([self._least, np.zeros(max(0, needed), dtype=np.float32)])
+        kept = _may_be_kept(row, value, self._per_feature)
+        kept &= value >= self._least[row]
+        self._pending.append(peaks.select(PEAKS_SCHEMA.names).filter(pa.array(kept)))
+        if sum(part.num_rows for part in self._pending) > max(_PENDING_ROWS, self._top.num_rows):
+            self._rank()
+
+    def table(self) -> pa.Table:
+        """Those that are kept, as `top_peaks` returns them."""
+        self._rank()
+        return self._top
+
+    def _rank(self) -> None:
+        """Keep the best of all so far."""
+        self._top = _ranked(self._top, self._pending, self._per_feature, self._held_out)
+        self._pending = []
+        last = column(self._top, "rank") == self._per_feature
+        at = _row_and_part(self._top, self._held_out)[last]
+        self._least[at] = column(self._top, "value")[last]
+
+
+def _may_be_kept(
+    row: NDArray[np.int64], value: NDArray[np.float32], per_feature: int
+) -> NDArray[np.bool_]:
+    """Peaks among which are the `per_feature` largest of each row, and few others.
+
+    Ranking takes ten times as long, and most peaks of a dense feature are far from the top.
     """
-    _check_number(per_feature)
-    check_columns(peaks, PEAKS_SCHEMA, what="a table of peaks")
-    row = _row_and_part(peaks, held_out)
-    # most rows of a shard have fewer peaks than are kept: only the others are ranked
-    many = np.bincount(row) > per_feature
+    counts = np.bincount(row)
+    many = counts > per_feature
     if not many.any():
-        return peaks.combine_chunks()
-    asked = np.flatnonzero(many[row])
-    order, rank = _ranks(peaks.take(pa.array(asked)), held_out)
-    kept = ~many[row]
-    kept[asked[order[rank <= per_feature]]] = True
-    return peaks.filter(pa.array(kept)).combine_chunks()
+        return np.ones(len(row), dtype=np.bool_)
+    slot = np.where(many, np.cumsum(many) - 1, -1)
+    # exponent and three bits of the float16, whose bits are in the order of the numbers
+    level = value.astype(np.float16).view(np.uint16) >> np.uint16(7)
+    histogram = np.zeros((int(many.sum()), 1 << 9), np.int64)
+    compiled(base_kernels.count_levels)(row, level, slot, histogram)
+    above = np.cumsum(histogram[:, ::-1], axis=1)
+    least = histogram.shape[1] - 1 - (above >= per_feature).argmax(axis=1)
+    kept = np.empty(len(row), dtype=np.bool_)
+    compiled(base_kernels.reach_level)(row, level, slot, least, kept)
+    return kept
 
 
 def _check_number(per_feature: int) -> None:
@@ -267,8 +300,10 @@ def _ranked(
 
 def _row_and_part(peaks: pa.Table, held_out: Collection[int]) -> NDArray[np.int64]:
     """Twice the row of each peak, and 1 more on a contig that is held out."""
-    row = row_index(column(peaks, "feature"), column(peaks, "strand"))
-    return 2 * row + np.isin(column(peaks, "contig"), list(held_out))
+    row = 2 * row_index(column(peaks, "feature"), column(peaks, "strand"))
+    if held_out:
+        row += np.isin(column(peaks, "contig"), list(held_out))
+    return row
 
 
 def _ranks(

@@ -13,15 +13,15 @@ by descent and not by any rule. Three tests find copies:
 One motif in two unrelated windows is far from either: 20 shared bases are 13 of 94 words.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from annotations.active_bases import row_index
+from annotations.compiled import compiled
 from annotations.contig_codes import ContigCodes
 from annotations.motif_windows import WIDTH
 from annotations.tables import column
@@ -61,7 +61,7 @@ def copies(row: Ints, peak: Ints, codes: NDArray[np.uint8], width: int) -> NDArr
     left = np.flatnonzero(~copy)
     start = peak[left] - width // 2
     bounds = np.searchsorted(row[left], np.unique(row[left]), side="right")
-    copy[left] = _marker()(bounds, start, codes, width - WORD + 1)
+    copy[left] = compiled(_near_copies)(bounds, start, codes, width - WORD + 1)
     return copy
 
 
@@ -104,15 +104,6 @@ def _same_centre(row: Ints, peak: Ints, codes: NDArray[np.uint8]) -> NDArray[np.
     copy = np.zeros(len(peak), dtype=bool)
     copy[order[1:]] = (np.diff(row[order]) == 0) & (np.diff(centre[order].view(np.int64)) == 0)
     return copy
-
-
-@lru_cache(maxsize=1)
-def _marker() -> Callable[..., NDArray[np.bool_]]:
-    # numba takes a second to import and the web process, which imports this file, never needs it.
-    import numba
-
-    compiled: Any = numba.njit(cache=True)(_near_copies)
-    return compiled  # type: ignore[no-any-return]
 
 
 def _near_copies(

@@ -1,6 +1,6 @@
 """How often and how strongly each feature fires: counts that add up over any partition.
 
-    Activations --FeatureStatistics.of--> statistics of one shard --+--> of all --features_table-->
+    counts --FeatureStatistics.counted--> statistics of a shard --+--> of all --features_table-->
 
 Rows are (feature, strand): row ``2 * feature`` is strand +, the next one strand -, as in
 `annotations.active_bases.row_index`.
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from annotations.active_bases import Activations, SortedActivations, check, row_index
+from annotations.active_bases import row_index
 from annotations.errors import FormatError
 from annotations.tables import check_columns, column
 
@@ -77,58 +77,40 @@ class FeatureStatistics:
     """Peaks of each row, shape (2 * n_features,)."""
 
     @classmethod
-    def of(
+    def counted(
         cls,
-        activations: Activations,
         *,
-        n_features: int,
         scanned: Mapping[int, int],
-        peaks: pa.Table | None = None,
+        maximum: NDArray[np.float32],
+        histogram: NDArray[np.int64],
+        peaks: NDArray[np.int64],
     ) -> "FeatureStatistics":
-        """Count activations.
+        """Counts of activations, as `annotations.packed.describe` makes them.
 
         Parameters
         ----------
-        activations : Activations
-            Those of the owned bases only, in any order, none twice.
-        n_features : int
-            Features of the dictionary.
         scanned : mapping of {1, -1} to int
             Bases scanned on each strand; a strand that is absent was not scanned.
-        peaks : Table of `annotations.peaks.PEAKS_SCHEMA`, optional
-            All peaks among these bases; only counted. None counts none.
+        maximum, histogram, peaks : ndarrays
+            As the fields.
 
         Returns
         -------
         statistics : FeatureStatistics
-            Of these bases.
 
         Raises
         ------
         FormatError
-            If a feature is not one of `n_features`, a strand with activations was not
-            scanned, or a row is active at more bases than were scanned.
+            If a strand with activations was not scanned, or a row is active at more bases than
+            were scanned.
         """
-        if not isinstance(activations, SortedActivations):
-            check(activations)
-        n_rows = 2 * n_features
-        row = row_index(activations.feature, activations.strand)
-        n_peaks = np.zeros(n_rows, dtype=np.int64)
-        if peaks is not None:
-            of_peaks = row_index(column(peaks, "feature"), column(peaks, "strand"))
-            _check_rows(of_peaks, n_features)
-            n_peaks = np.bincount(of_peaks, minlength=n_rows).astype(np.int64, copy=False)
-        _check_rows(row, n_features)
-        counts = np.bincount(row * N_BINS + _bins(activations.value), minlength=n_rows * N_BINS)
-        maximum = np.zeros(n_rows, dtype=np.float32)
-        np.maximum.at(maximum, row, activations.value)
         statistics = cls(
             scanned=np.array([scanned.get(1, 0), scanned.get(-1, 0)], dtype=np.int64),
             maximum=maximum,
-            histogram=counts.astype(np.int64, copy=False).reshape(n_rows, N_BINS),
-            peaks=n_peaks,
+            histogram=histogram,
+            peaks=peaks,
         )
-        most = statistics.active_bases.reshape(n_features, 2).max(axis=0, initial=0)
+        most = statistics.active_bases.reshape(-1, 2).max(axis=0, initial=0)
         if (most > statistics.scanned).any():
             raise FormatError(
                 f"a feature is active at {most.tolist()} bases (strand +, strand -), but only "
@@ -287,7 +269,7 @@ def features_table(statistics: FeatureStatistics) -> pa.Table:
     )
 
 
-def _check_rows(row: NDArray[np.int64], n_features: int) -> None:
+def check_rows(row: NDArray[np.int64], n_features: int) -> None:
     """Refuse rows of features that the dictionary does not have."""
     if len(row) and int(row.max()) >= 2 * n_features:
         raise FormatError(
@@ -295,17 +277,8 @@ def _check_rows(row: NDArray[np.int64], n_features: int) -> None:
         )
 
 
-def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Bin of each value, as in `BIN_EDGES`."""
-    half = values.astype(np.float16)
-    if (half == values).all():
-        # what is stored is float16: its 65,536 patterns are looked up, not searched
-        return np.asarray(_bins_of_halves()[half.view(np.uint16)])
-    return np.maximum(np.searchsorted(BIN_EDGES, values, side="right") - 1, 0)
-
-
 @cache
-def _bins_of_halves() -> NDArray[np.int64]:
+def bins_of_halves() -> NDArray[np.int64]:
     """Bin of every positive float16 by its bits; 0 for the patterns that are no such value."""
     bins = np.zeros(2**16, dtype=np.int64)
     halves = np.arange(_INFINITE_HALF, dtype=np.uint16).view(np.float16).astype(np.float64)

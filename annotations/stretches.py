@@ -82,15 +82,44 @@ def to_stretches(activations: Activations) -> pa.Table:
     joined = group & (ordered.position[1:] == ordered.position[:-1] + 1)
     first = _group_starts(joined, len(ordered.value))
     offsets = np.append(first, len(ordered.value)).astype(np.int32)
+    return stretch_table(
+        ordered.feature[first],
+        ordered.strand[first],
+        ordered.contig[first],
+        ordered.position[first],
+        offsets,
+        to_half(ordered.value),
+    )
+
+
+def stretch_table(
+    feature: NDArray[np.uint32],
+    strand: NDArray[np.int8],
+    contig: NDArray[np.uint32],
+    start: NDArray[np.int64],
+    offsets: NDArray[np.int32],
+    values: NDArray[np.float16],
+) -> pa.Table:
+    """Stretches whose values lie one after the other.
+
+    Parameters
+    ----------
+    feature, strand, contig, start : ndarrays, shape (stretches,)
+        As in ACTIVATIONS_SCHEMA.
+    offsets : ndarray of int32, shape (stretches + 1,)
+        Index of the first value of each, and the number of values.
+    values : ndarray of float16, shape (bases,)
+
+    Returns
+    -------
+    table : Table of ACTIVATIONS_SCHEMA
+        In the order given.
+    """
+    lists = pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(values), type=ACTIVATIONS_SCHEMA.field("values").type
+    )
     return pa.Table.from_arrays(
-        [
-            pa.array(ordered.feature[first]),
-            pa.array(ordered.strand[first]),
-            pa.array(ordered.contig[first]),
-            pa.array(ordered.position[first]),
-            _list_array(offsets, pa.array(to_half(ordered.value))),
-        ],
-        schema=ACTIVATIONS_SCHEMA,
+        [*map(pa.array, (feature, strand, contig, start)), lists], schema=ACTIVATIONS_SCHEMA
     )
 
 
@@ -175,15 +204,8 @@ def join_touching(table: pa.Table) -> pa.Table:
     first = _group_starts(group & (gap == 0), table.num_rows)
     bases = np.concatenate([[0], np.cumsum(sizes)])
     offsets = np.append(bases[first], bases[-1]).astype(np.int32)
-    return pa.Table.from_arrays(
-        [
-            pa.array(feature[first]),
-            pa.array(strand[first]),
-            pa.array(contig[first]),
-            pa.array(start[first]),
-            _list_array(offsets, pa.array(values)),
-        ],
-        schema=ACTIVATIONS_SCHEMA,
+    return stretch_table(
+        feature[first], strand[first], contig[first], start[first], offsets, values
     )
 
 
@@ -212,9 +234,8 @@ def copied(table: pa.Table) -> pa.Table:
     """
     table = table.combine_chunks()
     offsets = np.concatenate([[0], np.cumsum(stretch_sizes(table))]).astype(np.int32)
-    columns = [pa.array(column(table, name).copy()) for name in _FIRST_COLUMNS]
-    columns.append(_list_array(offsets, pa.array(stretch_values(table).copy())))
-    return pa.Table.from_arrays(columns, schema=ACTIVATIONS_SCHEMA)
+    feature, strand, contig, start = (column(table, name).copy() for name in _FIRST_COLUMNS)
+    return stretch_table(feature, strand, contig, start, offsets, stretch_values(table).copy())
 
 
 def _same_group(
@@ -236,13 +257,6 @@ def _group_starts(joined: NDArray[np.bool_], n_rows: int) -> NDArray[np.int64]:
 def to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
     """Values above 0 as float16, where none becomes 0; same shape."""
     return np.maximum(values, np.float32(SMALLEST_VALUE)).astype(np.float16)
-
-
-def _list_array(offsets: NDArray[np.int32], values: pa.Array) -> pa.Array:
-    """Lists of float16, in the exact type of the schema."""
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), values, type=ACTIVATIONS_SCHEMA.field("values").type
-    )
 
 
 def stretch_values(table: pa.Table) -> NDArray[np.float16]:

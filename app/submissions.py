@@ -30,7 +30,7 @@ from annotations.errors import OptionError
 from annotations.expectation import reach_of
 from annotations.genes import skipped_entries
 from annotations.genome_parts import PartRequest
-from annotations.options import RESULT_SCHEMA, RunOptions, held_out_contigs
+from annotations.options import RESULT_SCHEMA, SHARD_FORMAT, RunOptions, held_out_contigs
 from annotations.run_motifs import MotifFile, read_motif_file
 from annotations.types import Contig, Span
 from app.broker import model_queue
@@ -309,6 +309,7 @@ def computation_parameters(
     config = None if coder is None or not coder.is_file() else file_sha256(coder)
     return {
         "result_schema": RESULT_SCHEMA,
+        "shard_format": SHARD_FORMAT,
         "sequences": [contig.digest for contig in found],
         "genes": None if genes is None else genes_digest or _table_digest(genes),
         "dictionary": {

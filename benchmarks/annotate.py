@@ -35,12 +35,8 @@ PARTS = {
     "dictionary: product": ("~", "<built-in method torch.addmm>"),
     "dictionary: gate": ("sae.py", "_active"),
     "pack": ("pipeline.py", "_packed"),
-    "sort and unpack": ("packed.py", "unpack"),
-    "stretches": ("stretches.py", "to_stretches"),
-    "write activations": ("activations.py", "write_stretches"),
-    "find peaks": ("peaks.py", "find_peaks"),
-    "keep top peaks": ("peaks.py", "keep_top"),
-    "statistics": ("statistics.py", "of"),
+    "sort, peaks, statistics": ("packed.py", "describe"),
+    "write active bases": ("shard_bases.py", "write_shard_bases"),
     "all of run_shard": ("pipeline.py", "run_shard"),
 }
 """Parts of encoding: the file and the function whose cumulative time is taken."""

@@ -35,6 +35,7 @@ from annotations.activation_parts import INDEX_FILE, ActivationParts, PartsIndex
 from annotations.activations import count_active_bases, read_feature
 from annotations.provenance import environment
 from annotations.region_activity import in_region, of_rows, summarize
+from annotations.shard_bases import SHARD_FILE
 from annotations.stretches import ACTIVATIONS_SCHEMA, join_touching
 from annotations.tables import column
 from annotations.types import Span
@@ -100,7 +101,7 @@ def parts_merged(args: argparse.Namespace, spans: Sequence[Span]) -> dict[str, A
     """What the merge took; None where the parts are of an earlier call."""
     if (args.scratch / INDEX_FILE).is_file():
         return None
-    shards = sorted(args.work.glob("shard*/activations.parquet"))
+    shards = sorted(args.work.glob(f"shard*/{SHARD_FILE}"))
     start, cpu = time.monotonic(), time.process_time()
     merge_parts(shards, args.scratch, spans=spans, n_features=n_features(args.file))
     return {

@@ -40,11 +40,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from annotations.activations import write_stretches
-from annotations.active_bases import Activations
 from annotations.cards import DictionaryCard, ModelCard
-from annotations.packed import Places, unpack
-from annotations.stretches import to_stretches
+from annotations.packed import Places, describe
+from annotations.peaks import RADIUS
+from annotations.shard_bases import SHARD_FILE, write_shard_bases
 from annotations.types import Span
 from benchmarks.model_costs import Costs, evo2_costs, hyenadna_costs
 from benchmarks.reference_hyenadna import dense_features, random_state, residual
@@ -407,7 +406,7 @@ def whole_way(case: Case, encoder: Encoder, count: int, device: torch.device) ->
         spans, {0: length}, stride=card.stride, context=card.context, strands="both"
     )
     width = card.stride + card.context
-    places = Places(spans)
+    places = Places(spans, apart=RADIUS)
     synchronize(device)
     begin, cpu = time.perf_counter(), time.process_time()
     parts = [
@@ -421,16 +420,23 @@ def whole_way(case: Case, encoder: Encoder, count: int, device: torch.device) ->
         )
     ]
     encoded = time.perf_counter() - begin
-    found: Activations = unpack(parts, places)[0]
+    found = describe(
+        parts,
+        places,
+        spans,
+        lengths={0: length},
+        n_features=card.d_sae,
+        scanned={1: length, -1: length},
+    ).bases
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "activations.parquet"
-        write_stretches(to_stretches(found), path)
+        path = Path(folder) / SHARD_FILE
+        write_shard_bases(found, path)
         size = path.stat().st_size
     seconds = time.perf_counter() - begin
     return {
         "bases": length,
         "windows": len(windows),
-        "active": len(found.value),
+        "active": len(found.locus),
         "bytes": size,
         "seconds": round(seconds, 4),
         "cpu_seconds": round(time.process_time() - cpu, 4),

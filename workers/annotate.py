@@ -30,7 +30,7 @@ from annotations.expectation import reach_of, sides_of
 from annotations.genes import read_genes
 from annotations.genome_folder import open_genome, read_genome
 from annotations.genome_parts import GenomePart, PartRequest, read_part
-from annotations.options import RESULT_SCHEMA, RunOptions, Strands, held_out_contigs
+from annotations.options import SHARD_FORMAT, RunOptions, Strands, held_out_contigs
 from annotations.run_motifs import read_motif_file
 from annotations.sequences import Limits, Record, contigs, read_sequences, write_fasta
 from annotations.types import Contig, Span
@@ -451,7 +451,7 @@ def shard_parameters(
     """Everything that decides what the shards of a run hold, as JSON values."""
     config = folder / CODER_CONFIG
     return {
-        "result_schema": RESULT_SCHEMA,
+        "shard_format": SHARD_FORMAT,
         "sequences": [contig.digest for contig in found],
         "dictionary": card.sha256,
         "config": file_sha256(config) if config.is_file() else None,
@@ -463,8 +463,6 @@ def shard_parameters(
         "gate": card.gate,
         "k": card.k,
         "strands": options.strands,
-        "peaks_per_feature": options.peaks_per_feature,
-        "held_out": list(options.held_out),
         "shard_bases": SHARD_BASES,
         **({"expectation": True} if options.expectation else {}),
         **({} if spans is None else {"spans": [list(span) for span in spans]}),

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from annotations.alleles import ALLELES_FILE, Alleles, alleles_json, read_alleles
 from annotations.cards import Cards, DictionaryCard
 from annotations.errors import StateError, StorageError
-from annotations.options import RESULT_SCHEMA, RunOptions
+from annotations.options import RESULT_SCHEMA, SHARD_FORMAT, RunOptions
 from annotations.types import Contig, Span
 from app.feature_rows import FeatureRow, parse_row
 from app.submissions import atlas_digest
@@ -86,6 +86,7 @@ def job_record(job: Job) -> dict[str, Any]:
     return {
         "saetrack": metadata.version("saetrack"),
         "result_schema": RESULT_SCHEMA,
+        "shard_format": SHARD_FORMAT,
         "dictionary": {"id": job.card.id, "sha256": job.card.sha256},
         "atlas": atlas_digest(job.atlas),
         "options": job.options.to_json(),
@@ -160,7 +161,11 @@ def open_job(work: Path, cards: Cards) -> KeptJob:
         If its files are altered.
     """
     record = _read_record(work)
-    here = {"saetrack": metadata.version("saetrack"), "result_schema": RESULT_SCHEMA}
+    here = {
+        "saetrack": metadata.version("saetrack"),
+        "result_schema": RESULT_SCHEMA,
+        "shard_format": SHARD_FORMAT,
+    }
     for name, version in here.items():
         if record.get(name) != version:
             raise StateError(

@@ -42,10 +42,11 @@ from annotations.intervals import overlaps
 from annotations.memory import return_memory
 from annotations.motif_scan import HITS_SCHEMA
 from annotations.options import RESULT_SCHEMA, RunOptions
-from annotations.peaks import FeatureStatistics, features_table, top_peaks
+from annotations.peaks import FeatureStatistics, TopPeaks, features_table
 from annotations.provenance import environment, peak_memory_bytes, utc_now, write_provenance
 from annotations.repeats import without_copies
 from annotations.run_motifs import catalogue_of
+from annotations.shard_bases import SHARD_FILE
 from annotations.significance import SIGNIFICANT_Q
 from annotations.tables import column
 from annotations.types import Span
@@ -203,21 +204,22 @@ def merge(
     # what is read again and grows with the genome lies in files, as long as the steps last
     with tempfile.TemporaryDirectory(dir=out, prefix="merging-") as folder:
         scratch = Path(folder)
+        top = TopPeaks(options.peaks_per_feature, held_out=options.held_out)
         with stages.stage("activations"):
             merged = merge_activations(
-                [shard / ONE_FILE for shard in shards],
+                [shard / SHARD_FILE for shard in shards],
                 out,
                 spans=whole_contigs(fasta) if spans is None else spans,
                 n_features=dictionary.d_sae,
                 layout=LAYOUT,
                 on_part=stages.within("activations"),
+                on_peaks=top.add,
             )
             activations = out / merged[0]
         with stages.stage("peaks"):
             statistics = sum_statistics(shards)
-            found_peaks = top_peaks(
-                _peaks_of(shards), per_feature=options.peaks_per_feature, held_out=options.held_out
-            )
+            found_peaks = top.table()
+            del top
             features = features_table(statistics)
             sequences = read_codes(fasta, spans, folder=scratch)
             corpus = corpus_of(sequences, options.held_out, options.seed)
@@ -366,12 +368,6 @@ def sum_statistics(shards: Sequence[Path]) -> FeatureStatistics:
     for shard in shards[1:]:
         total += FeatureStatistics.from_table(pq.read_table(shard / "statistics.parquet"))
     return total
-
-
-def _peaks_of(shards: Sequence[Path]) -> Iterator[pa.Table]:
-    """The peaks of each shard, one table in memory at a time."""
-    for shard in shards:
-        yield pq.read_table(shard / "peaks.parquet")
 
 
 def corpus_of(sequences: Sequences, held_out: Collection[int], seed: int) -> Corpus:

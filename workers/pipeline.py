@@ -1,7 +1,7 @@
 """From sequence to sparse activations, peaks and statistics: one shard at a time.
 
     spans --windows--> codes [batch, length] --encoder--> active (base, feature, value)
-        --> activations.parquet, peaks.parquet, statistics.parquet
+        --> active_bases.parquet (peaks are marked), statistics.parquet
 
 A shard owns its spans. It reads further on both sides: windows need context
 (`annotations.windows`), and whether a base near the edge is a peak
@@ -16,24 +16,22 @@ far the padding goes changes nothing either.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from annotations.activations import write_stretches
-from annotations.active_bases import Activations, owned_mask, select
+from annotations.active_bases import Activations
 from annotations.cards import DictionaryCard
 from annotations.errors import CoordinateError
-from annotations.options import MAX_PEAKS_PER_FEATURE, Strands
-from annotations.packed import Places, pack, unpack
-from annotations.peaks import RADIUS, FeatureStatistics, find_peaks, keep_top, with_context
+from annotations.options import Strands
+from annotations.packed import Places, describe, pack
+from annotations.peaks import RADIUS
 from annotations.sequences import encode_bases, open_fasta, reverse_complement
-from annotations.stretches import to_stretches
+from annotations.shard_bases import SHARD_FILE, write_shard_bases
 from annotations.types import Span, Strand
 from annotations.windows import read_spans
 from workers.device import is_out_of_memory
@@ -74,8 +72,7 @@ class Window(NamedTuple):
 class ShardResult(NamedTuple):
     """What a shard wrote."""
 
-    activations: Path
-    peaks: Path
+    active_bases: Path
     statistics: Path
     bases: int
     """Bases the shard owns, counted once for both strands."""
@@ -91,11 +88,12 @@ def run_shard(
     *,
     strands: Strands = "both",
     batch: int = 8,
-    peaks_per_feature: int = MAX_PEAKS_PER_FEATURE,
-    held_out: Collection[int] = (),
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> ShardResult:
     """Find the activations, peaks and statistics of some spans of sequence.
+
+    The peaks at the start of a record, as it is read, are not marked
+    (`annotations.peaks.with_context`).
 
     Parameters
     ----------
@@ -107,17 +105,11 @@ def run_shard(
     encoder : WindowEncoder
         The opened dictionary.
     out : Path
-        Existing folder for the three files.
+        Existing folder for the two files.
     strands : {"both", "forward"}
         Whether the reverse-complement pass is made as well.
     batch : int
         Windows encoded at once. Halved when memory runs out; the window never changes.
-    peaks_per_feature : int
-        Peaks written for each feature and strand, the largest; a merge may keep no more than
-        that. All of them are counted in the statistics, but those at the start of a record, as
-        it is read, are no peaks (`annotations.peaks.with_context`).
-    held_out : collection of int
-        Contigs held out of discovery: as many of their peaks are written as of the others.
     on_progress : callable
         Told the bases done so far, after each batch; may raise `Canceled`.
 
@@ -134,7 +126,7 @@ def run_shard(
     if batch < 1:
         raise CoordinateError(f"a batch must hold at least 1 window, got {batch}")
     card = encoder.dictionary
-    places = Places(widened(spans, RADIUS))
+    places = Places(widened(spans, RADIUS), apart=RADIUS)
     parts: list[NDArray[np.uint64]] = []
     with open_fasta(fasta) as source:
         lengths = {span.contig: source.length(str(span.contig)) for span in spans}
@@ -160,38 +152,19 @@ def run_shard(
             parts.append(_packed(group, rows, places))
             done += sum(window.cell[1] - window.cell[0] for window in group)
             on_progress(owned_bases * done // total)
-    # peaks and statistics see what is stored, so that they can be checked against the file
-    found, place = unpack(parts, places)
-    parts.clear()
-    active = select(found, owned_mask(places.contig, places.position, spans)[place])
-    del place
+    scanned = {1: known, -1: known} if strands == "both" else {1: known}
+    described = describe(
+        parts, places, spans, lengths=lengths, n_features=card.d_sae, scanned=scanned
+    )
     result = ShardResult(
-        activations=out / "activations.parquet",
-        peaks=out / "peaks.parquet",
+        active_bases=out / SHARD_FILE,
         statistics=out / "statistics.parquet",
         bases=owned_bases,
-        active=len(active.value),
+        active=len(described.bases.locus),
     )
-    peaks = with_context(find_peaks(found, spans), lengths)
-    del found
-    write_stretches(to_stretches(active), result.activations)
-    _write_peaks(keep_top(peaks, peaks_per_feature, held_out=held_out), result.peaks)
-    scanned = {1: known, -1: known} if strands == "both" else {1: known}
-    statistics = FeatureStatistics.of(active, n_features=card.d_sae, scanned=scanned, peaks=peaks)
-    pq.write_table(statistics.to_table(), result.statistics)
+    write_shard_bases(described.bases, result.active_bases)
+    pq.write_table(described.statistics.to_table(), result.statistics)
     return result
-
-
-def _write_peaks(peaks: pa.Table, path: Path) -> None:
-    """Write the peaks of a shard; their rows are sorted, so that differences are small."""
-    pq.write_table(
-        peaks,
-        path,
-        use_dictionary=["feature", "strand", "contig"],
-        column_encoding={"position": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"},
-        compression="zstd",
-        compression_level=1,
-    )
 
 
 def widened(spans: Sequence[Span], margin: int) -> list[Span]:

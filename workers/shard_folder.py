@@ -157,8 +157,6 @@ def encode(
                     part,
                     strands=options.strands,
                     batch=batch,
-                    peaks_per_feature=options.peaks_per_feature,
-                    held_out=options.held_out,
                     on_progress=lambda done, at=before: on_progress(at + done // passes),  # type: ignore[misc]
                 )
                 if options.expectation:

@@ -360,7 +360,6 @@ class ShardRunner:
             out,
             strands=claimed.options.strands,
             batch=self.batch,
-            held_out=claimed.options.held_out,
             on_progress=lambda done: lease.check(done // passes),
         )
         if expectation:

@@ -35,14 +35,13 @@ from annotations.activations import (
     select,
     sort,
     stretch_groups,
-    to_stretches,
     window_maxima,
-    write_stretches,
 )
 from annotations.active_bases import row_index
 from annotations.errors import CoordinateError, LimitError, StorageError
 from annotations.region_activity import in_region, of_rows
 from annotations.types import Span
+from tests.annotations.shard_cases import write_shard
 
 N_FEATURES = 11
 LENGTHS = (90, 7, 40, 60)
@@ -85,7 +84,7 @@ def written(folder: Path, active: Activations, cuts: list[int]) -> list[Path]:
     paths = []
     for number in range(len(cuts) + 1):
         paths.append(folder / f"shard{number}.parquet")
-        write_stretches(to_stretches(select(active, shard == number)), paths[-1])
+        write_shard(select(active, shard == number), paths[-1])
     return paths
 
 
@@ -185,7 +184,7 @@ def most_held(work: Any) -> int:
 
 
 def test_a_dense_group_is_merged_and_read_in_pieces(tmp_path, monkeypatch) -> None:
-    # shards tell how many bases their row groups have, not that feature 2 has nearly all of them
+    # feature 2 has nearly all of them
     every, size = np.arange(120_000), 1_000_000
     bases = every[every % 8 > 0]
     feature, rare = np.repeat([2, 2, 9], len(bases)), bases[:100]
@@ -199,7 +198,7 @@ def test_a_dense_group_is_merged_and_read_in_pieces(tmp_path, monkeypatch) -> No
         position,
         np.ones(len(position), np.float32),
     )
-    write_stretches(to_stretches(active), tmp_path / "shard")
+    write_shard(active, tmp_path / "shard")
     layout = SMALL._replace(tile_bases=4_000, tiles_per_stripe=64, cell_bases=50_000)
 
     def merge(most: int) -> Path:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import annotations.activation_merge as merging
 import annotations.activations as module
+from annotations import activation_cells as cells
 from annotations.activations import (
     ACTIVATIONS_SCHEMA,
     as_stored,
@@ -35,6 +35,7 @@ from tests.annotations.activation_cases import (
     rows,
     sorted_rows,
 )
+from tests.annotations.shard_cases import write_shard
 
 NAMES_OF_DTYPES = ("uint32", "int8", "uint32", "int64", "float32")
 few = settings(max_examples=40, deadline=None)
@@ -167,14 +168,14 @@ def test_owned_spans_that_overlap_are_refused():
 def test_merged_shards_are_the_one_shard_whatever_the_cuts(tmp_path_factory, found, cuts, block):
     folder = tmp_path_factory.mktemp("merge")
     whole = activations(found)
-    write_stretches(to_stretches(whole), folder / "whole")
+    write_shard(whole, folder / "whole")
     merge_stretches([folder / "whole"], folder / "one", bases_per_block=block)
     borders = [0, *sorted(set(cuts)), LENGTH]
     paths = []
     for start, end in pairwise(borders):
         shard = select(whole, (whole.position >= start) & (whole.position < end))
         paths.append(folder / f"shard{start}")
-        write_stretches(to_stretches(shard), paths[-1])
+        write_shard(shard, paths[-1])
     # nor on the blocks they are merged in
     merge_stretches(paths[::-1], folder / "many", bases_per_block=block // 2 + 1)
     assert pq.read_table(folder / "many").equals(to_stretches(whole))
@@ -183,16 +184,15 @@ def test_merged_shards_are_the_one_shard_whatever_the_cuts(tmp_path_factory, fou
 
 def test_merge_holds_only_a_block_of_features(tmp_path, monkeypatch):
     found = activations([(f, 1, 0, p, 1.0) for f in range(20) for p in range(0, 40, 2)])
-    monkeypatch.setattr(module, "GROUP_ROWS", 16)
     paths = []
     for start in (0, 20):
         shard = select(found, (found.position >= start) & (found.position < start + 20))
         paths.append(tmp_path / str(start))
-        write_stretches(to_stretches(shard), paths[-1])
+        write_shard(shard, paths[-1])
     sizes = []
-    join = merging.join_touching
+    join = cells.joined
     monkeypatch.setattr(
-        merging, "join_touching", lambda table: (sizes.append(table.num_rows), join(table))[1]
+        cells, "joined", lambda parts: (sizes.append(len(join(parts).row)), join(parts))[1]
     )
     merge_stretches(paths, tmp_path / "out", bases_per_block=3 * 20)
     assert max(sizes) == 3 * 20
@@ -200,11 +200,9 @@ def test_merge_holds_only_a_block_of_features(tmp_path, monkeypatch):
 
 
 def test_merge_refuses_shards_that_overlap(tmp_path):
-    write_stretches(
-        to_stretches(activations([(0, 1, 0, 5, 1.0), (0, 1, 0, 6, 1.0)])), tmp_path / "a"
-    )
-    write_stretches(to_stretches(activations([(0, 1, 0, 6, 1.0)])), tmp_path / "b")
-    with pytest.raises(FormatError, match="feature 0 has two values at base 6 of contig 0"):
+    write_shard(activations([(0, 1, 0, 5, 1.0), (0, 1, 0, 6, 1.0)]), tmp_path / "a")
+    write_shard(activations([(0, 1, 0, 6, 1.0)]), tmp_path / "b")
+    with pytest.raises(FormatError, match="a feature has two values at base 6 of contig 0"):
         merge_stretches([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
@@ -286,7 +284,7 @@ def test_files_that_are_not_activations_are_refused(tmp_path):
         read_feature(tmp_path / "text", 0)
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other")
     with pytest.raises(StorageError, match="not a file of activations: its columns are a"):
-        merge_stretches([tmp_path / "other"], tmp_path / "out")
+        read_feature(tmp_path / "other", 0)
 
 
 def test_unsorted_stretches_are_not_written(tmp_path):

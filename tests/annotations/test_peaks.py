@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.activations import owned_mask, select
+from annotations.active_bases import row_index
 from annotations.errors import FormatError
 from annotations.peaks import (
     FEATURES_SCHEMA,
@@ -17,9 +18,9 @@ from annotations.peaks import (
     RADIUS,
     TOP_PEAKS_SCHEMA,
     FeatureStatistics,
+    _may_be_kept,
     features_table,
     find_peaks,
-    keep_top,
     top_peaks,
     with_context,
 )
@@ -33,6 +34,7 @@ from tests.annotations.activation_cases import (
     rows,
     sorted_rows,
 )
+from tests.annotations.shard_cases import statistics_of
 
 few = settings(max_examples=40, deadline=None)
 EVERYWHERE = [Span(0, 0, LENGTH), Span(1, 0, LENGTH)]
@@ -158,19 +160,23 @@ def test_top_peaks_equal_their_slow_twin_however_the_tables_are_divided(found, m
 
 
 @few
-@given(row_lists(), st.integers(1, 3), st.integers(0, 150), st.integers(0, 4))
-def test_the_top_of_a_whole_is_the_top_of_its_parts_tops(found, most, cut, pending):
-    parts = [
-        pa.Table.from_arrays([pa.array(v) for v in activations(part)], schema=PEAKS_SCHEMA)
-        for part in (found[:cut], found[cut:])
-    ]
-    kept = [keep_top(part, most, held_out=[1]) for part in parts]
-    for part, few_rows in zip((found[:cut], found[cut:]), kept, strict=True):
-        assert [row for row in part if row in peak_rows(few_rows)] == peak_rows(few_rows)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("annotations.peaks._PENDING_ROWS", pending)
-        table = top_peaks(iter(kept), most, held_out=[1])
-    assert peak_rows(table) == slow_top(rows(activations(found)), most, [1])
+@given(row_lists(), st.integers(1, 5))
+def test_what_is_ranked_holds_the_top_of_each_row(found, most):
+    whole = activations(found)
+    row = row_index(whole.feature, whole.strand)
+    kept = _may_be_kept(row, whole.value, most)
+    for own in np.unique(row):
+        values = np.sort(whole.value[row == own])[::-1]
+        top = values[:most].min()
+        assert kept[(row == own) & (whole.value >= top)].all()
+        # an eighth of an octave below the last at most
+        assert not kept[(row == own) & (whole.value < top * 7 / 8)].any() or len(values) <= most
+
+
+def test_most_of_a_dense_row_is_not_ranked():
+    value = np.random.default_rng(0).lognormal(size=50_000).astype(np.float32)
+    kept = _may_be_kept(np.zeros(len(value), np.int64), value, 100)
+    assert 100 <= kept.sum() < 300
 
 
 def test_top_peaks_need_a_number_and_the_columns_of_peaks():
@@ -190,7 +196,7 @@ def same(one, two):
 def test_statistics_of_a_case_done_by_hand():
     found = activations([(1, -1, 0, p, v) for p, v in enumerate([0.5, 1.0, 2.0, 4.0])])
     peaks = find_peaks(found, EVERYWHERE)
-    statistics = FeatureStatistics.of(found, n_features=2, scanned={1: 40, -1: 8}, peaks=peaks)
+    statistics = statistics_of(found, n_features=2, scanned={1: 40, -1: 8}, peaks=peaks)
     assert statistics.active_bases.tolist() == [0, 0, 0, 4]
     assert statistics.maximum.tolist() == [0, 0, 0, 4]
     # powers of two are edges of bins: each lies in the bin that it opens
@@ -219,7 +225,7 @@ def test_statistics_of_a_case_done_by_hand():
 
 
 def test_a_strand_that_was_not_scanned_has_no_rows():
-    statistics = FeatureStatistics.of(activations([]), n_features=3, scanned={1: 10})
+    statistics = statistics_of(activations([]), n_features=3, scanned={1: 10})
     assert features_table(statistics)["strand"].to_pylist() == [1, 1, 1]
 
 
@@ -228,10 +234,10 @@ def test_a_strand_that_was_not_scanned_has_no_rows():
 def test_statistics_add_up_exactly_over_any_partition(found, shards):
     whole = activations(found)
     shard = np.array(shards[: len(found)], dtype=np.int64)
-    total = FeatureStatistics.of(activations([]), n_features=N_FEATURES, scanned={})
+    total = statistics_of(activations([]), n_features=N_FEATURES, scanned={})
     for i in (2, 0, 3, 1):
         rows_of_part = select(whole, shard == i)
-        part = FeatureStatistics.of(
+        part = statistics_of(
             rows_of_part,
             n_features=N_FEATURES,
             scanned={1: LENGTH, -1: LENGTH},
@@ -241,7 +247,7 @@ def test_statistics_add_up_exactly_over_any_partition(found, shards):
     scanned = {1: 4 * LENGTH, -1: 4 * LENGTH}
     # every active base stands for a peak here: what is counted adds up
     peaks = pa.Table.from_arrays([pa.array(v) for v in whole], schema=PEAKS_SCHEMA)
-    expected = FeatureStatistics.of(whole, n_features=N_FEATURES, scanned=scanned, peaks=peaks)
+    expected = statistics_of(whole, n_features=N_FEATURES, scanned=scanned, peaks=peaks)
     assert same(total, expected)
 
 
@@ -252,7 +258,7 @@ def test_statistics_add_up_exactly_over_any_partition(found, shards):
 )
 def test_a_quantile_is_in_the_bin_of_the_exact_one(values, q):
     found = activations([(0, 1, 0, base, value) for base, value in enumerate(values)])
-    statistics = FeatureStatistics.of(found, n_features=1, scanned={1: LENGTH})
+    statistics = statistics_of(found, n_features=1, scanned={1: LENGTH})
     estimate = statistics.quantile(q)[0]
     exact = np.quantile(np.array(values), q, method="inverted_cdf")
     assert abs(np.log2(estimate / exact)) <= 1 / 16 + 1e-6
@@ -261,27 +267,21 @@ def test_a_quantile_is_in_the_bin_of_the_exact_one(values, q):
 
 def test_statistics_refuse_what_cannot_be():
     found = activations([(3, 1, 0, 5, 1.0), (3, 1, 0, 6, 1.0)])
-    with pytest.raises(FormatError, match="feature 3 is not in a dictionary of 3"):
-        FeatureStatistics.of(found, n_features=3, scanned=SCANNED)
     with pytest.raises(FormatError, match=r"active at \[2, 0\] bases .* only \[1, 0\]"):
-        FeatureStatistics.of(found, n_features=4, scanned={1: 1})
-    four = FeatureStatistics.of(found, n_features=4, scanned=SCANNED)
-    five = FeatureStatistics.of(found, n_features=5, scanned=SCANNED)
+        statistics_of(found, n_features=4, scanned={1: 1})
+    four = statistics_of(found, n_features=4, scanned=SCANNED)
+    five = statistics_of(found, n_features=5, scanned=SCANNED)
     with pytest.raises(FormatError, match="of 4 and of 5 features"):
         four + five
     with pytest.raises(FormatError, match="lacks its metadata"):
         FeatureStatistics.from_table(four.to_table().replace_schema_metadata(None))
-    with pytest.raises(FormatError, match="feature 3 is not in a dictionary of 2"):
-        FeatureStatistics.of(
-            activations([]), n_features=2, scanned=SCANNED, peaks=find_peaks(found, EVERYWHERE)
-        )
     with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
         four.quantile(0)
 
 
 def test_statistics_outlive_a_file(tmp_path):
     found = activations([(3, 1, 0, 5, 1.0), (0, -1, 0, 6, 9.0)])
-    statistics = FeatureStatistics.of(found, n_features=4, scanned={1: 7, -1: 8})
+    statistics = statistics_of(found, n_features=4, scanned={1: 7, -1: 8})
     pq.write_table(statistics.to_table(), tmp_path / "statistics.parquet")
     back = FeatureStatistics.from_table(pq.read_table(tmp_path / "statistics.parquet"))
     assert same(statistics, back)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from annotations.activations import read_feature, stretch_sizes
 from annotations.cards import find_cards
 from annotations.sequences import Record, write_fasta
+from annotations.shard_bases import SHARD_FILE, OpenShard
 from annotations.types import Span
 from app.config import Settings
 from tests.load.contigs import as_fasta, check_contigs, make_contigs, submit_contigs
@@ -81,6 +81,5 @@ def alone_active(models: Path, contigs: list[bytes], folder: Path) -> NDArray[np
         home.mkdir(parents=True)
         write_fasta([Record("0", "", bases)], home / "sequences.fa")
         run_shard(home / "sequences.fa", [Span(0, 0, len(bases))], encoder, home)
-        tables = [read_feature(home / "activations.parquet", n) for n in range(factories.FEATURES)]
-        found.append(sum(int(stretch_sizes(table).sum()) for table in tables))
+        found.append(OpenShard(home / SHARD_FILE).active)
     return np.array(found)

@@ -12,6 +12,7 @@ from annotations.cards import DictionaryCard, find_cards
 from annotations.causal_sites import CausalOptions, Genome, Read
 from annotations.errors import OptionError, UnknownNameError
 from annotations.sequences import encode_bases, reverse_complement
+from annotations.shard_bases import SHARD_FILE
 from annotations.types import Span
 from tests.annotations.test_edits import motif_of
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
@@ -97,7 +98,7 @@ def activations_of(encoder, codes, folder):
     lines = [letters[i : i + 80] for i in range(0, len(letters), 80)]
     fasta.write_bytes(b">0\n" + b"\n".join(lines) + b"\n")
     run_shard(fasta, [Span(0, 0, len(codes))], encoder, folder)
-    merge_stretches([folder / "activations.parquet"], folder / "all.parquet")
+    merge_stretches([folder / SHARD_FILE], folder / "all.parquet")
     return folder / "all.parquet"
 
 

@@ -93,15 +93,7 @@ def merged(folder, fasta, card, plan, **changes):
     for i, spans in enumerate(plan):
         shards.append(folder / f"shard{i}")
         shards[-1].mkdir(parents=True)
-        run_shard(
-            fasta,
-            spans,
-            Finder(card),
-            shards[-1],
-            batch=64,
-            peaks_per_feature=PEAKS,
-            held_out=options.held_out,
-        )
+        run_shard(fasta, spans, Finder(card), shards[-1], batch=64)
     out = folder / "out"
     out.mkdir()
     return out, merge(shards, fasta, card, options, out)

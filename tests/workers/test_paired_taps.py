@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +11,9 @@ from annotations.active_bases import Activations, sort
 from annotations.cards import find_cards
 from annotations.errors import CoordinateError, WeightsError
 from annotations.sequences import Record, reverse_complement, write_fasta
-from annotations.stretches import from_stretches
+from annotations.shard_bases import SHARD_FILE
 from annotations.types import Span
+from tests.annotations.shard_cases import read_activations
 from tests.workers.factories import DICTIONARY_ID, LAYER, TINY, make_tiny_models, make_tiny_tree
 from workers.language_models.loading import load_language_model
 from workers.language_models.paired_taps import (
@@ -207,7 +207,7 @@ def served(tmp_path, name, encoder, sequences, **options):
     write_fasta([Record(str(i), "", sequence) for i, sequence in enumerate(sequences)], fasta)
     spans = [Span(i, 0, len(sequence)) for i, sequence in enumerate(sequences)]
     run_shard(fasta, spans, encoder, out, **options)
-    return sort(from_stretches(pq.read_table(out / "activations.parquet")))
+    return sort(read_activations(out / SHARD_FILE))
 
 
 def assert_same(found, expected):
@@ -277,7 +277,7 @@ def test_shards_cut_anywhere_give_the_same(tmp_path, encoder):
         out = tmp_path / str(first)
         out.mkdir()
         run_shard(fasta, [Span(0, first, past)], encoder, out)
-        parts.append(from_stretches(pq.read_table(out / "activations.parquet")))
+        parts.append(read_activations(out / SHARD_FILE))
     joined = sort(Activations(*(np.concatenate(part) for part in zip(*parts, strict=True))))
     assert_same(joined, served(tmp_path, "whole", encoder, [letters(codes)]))
 

@@ -9,9 +9,11 @@ from annotations.active_bases import Activations, sort
 from annotations.cards import find_cards
 from annotations.errors import CoordinateError
 from annotations.sequences import Record, encode_bases, write_fasta
+from annotations.shard_bases import SHARD_FILE
 from annotations.stretches import from_stretches
 from annotations.types import Span
 from annotations.windows import plan_shards
+from tests.annotations.shard_cases import read_activations, read_peaks
 from tests.workers.factories import DICTIONARY_ID, make_tiny_models
 from workers.pipeline import Canceled, run_shard, widened, windows_of
 from workers.registry import SparseWindows, open_dictionary
@@ -74,7 +76,7 @@ def fasta_of(tmp_path, *sequences):
 
 
 def activations(folder):
-    return from_stretches(pq.read_table(folder / "activations.parquet"))
+    return read_activations(folder / SHARD_FILE)
 
 
 def run(tmp_path, name, fasta, spans, encoder, **options):
@@ -87,7 +89,7 @@ def run(tmp_path, name, fasta, spans, encoder, **options):
 def test_a_planted_word_is_the_peak_of_its_last_base(tmp_path, card):
     fasta = fasta_of(tmp_path, b"T" * 40 + b"ACGT" + b"T" * 60)
     out = run(tmp_path, "out", fasta, [Span(0, 0, 104)], Planted(card))
-    peaks = pq.read_table(out / "peaks.parquet").to_pylist()
+    peaks = read_peaks(out / SHARD_FILE).to_pylist()
     # T is feature 3: the word ends at base 43; the first T of the left flank is the leftmost of
     # equals, but no peak: nothing was read before it
     forward = [(p["position"], p["value"]) for p in peaks if p["feature"] == 3 and p["strand"] == 1]
@@ -119,7 +121,7 @@ def test_the_result_does_not_depend_on_how_shards_are_cut(tmp_path, card, encode
     plan = plan_shards(lengths, stride=card.stride, target=target)
     assert len(plan) > 1
     parts = [run(tmp_path, f"part{i}", fasta, spans, encoder) for i, spans in enumerate(plan)]
-    merge_stretches([p / "activations.parquet" for p in parts], tmp_path / "merged.parquet")
+    merge_stretches([p / SHARD_FILE for p in parts], tmp_path / "merged.parquet")
     expected = activations(whole)
     found = from_stretches(pq.read_table(tmp_path / "merged.parquet"))
     assert len(expected.value) > 5000
@@ -131,7 +133,7 @@ def test_the_result_does_not_depend_on_how_shards_are_cut(tmp_path, card, encode
         return sorted(
             (p["feature"], p["strand"], p["contig"], p["position"])
             for folder in folders
-            for p in pq.read_table(folder / "peaks.parquet").to_pylist()
+            for p in read_peaks(folder / SHARD_FILE).to_pylist()
         )
 
     assert peaks(parts) == peaks([whole])

@@ -92,7 +92,7 @@ def run(fasta, plan, encoder, out, *, spans=None, held_out=(), genes=GENES, per_
     for number, part in enumerate(plan):
         shard = out / f"shard{number}"
         shard.mkdir()
-        run_shard(fasta, part, encoder, shard, batch=3, held_out=held_out)
+        run_shard(fasta, part, encoder, shard, batch=3)
         shards.append(shard)
     result = out / "result"
     result.mkdir()

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from annotations.activation_merge import merge_stretches
+from annotations.activation_parts import ONE_FILE
 from annotations.atlas import load_atlas
 from annotations.causal_sites import CausalOptions, Genome
 from annotations.errors import StateError
@@ -80,11 +82,13 @@ def causal_stage(compared: Compared, contigs: Sequence[YeastContig]) -> dict[str
                 write_record(out, str(index), letters[contig.bases].tobytes())
         spans = [Span(index, 0, len(contig.bases)) for index, contig in enumerate(contigs)]
         shard = run_shard(fasta, spans, few, Path(scratch))
+        activations = Path(scratch) / ONE_FILE
+        merge_stretches([shard.active_bases], activations)
         for pair in pairs:
             found = causal_test(
                 few,
                 genome,
-                shard.activations,
+                activations,
                 feature=pair["feature"],
                 strand=pair["strand"],
                 motif=motifs[pair["matrix_id"]],
