@@ -57,6 +57,7 @@ from annotations.activation_index import (
 )
 from annotations.active_bases import LARGEST_POSITION, locus_index
 from annotations.errors import StorageError
+from annotations.memory import return_memory
 from annotations.stretches import ACTIVATIONS_SCHEMA, copied, join_touching
 from annotations.tables import column
 from annotations.types import Span
@@ -84,11 +85,14 @@ READERS = 4
 """Parts that are read at the same time."""
 
 FOOTERS_KEPT = 64
-"""Footers that stay in memory, of all results: 2 MB each at most."""
+"""Footers that stay in memory, of all results: about 6 MB each once they are parsed."""
 
 HELD_BASES = 3_000_000
 """Active bases of a group of features that `ActivationParts.tables` holds at once, up to 30 bytes
-each; a larger group it reads in pieces of so many, anew for each feature and strand."""
+each; a larger group it reads in pieces, anew for each feature and strand."""
+
+READ_BASES = 750_000
+"""Active bases of such a group that are read together: twice their memory while they are."""
 
 SORTED_BASES = 400_000
 """Active bases of a group of features that are sorted together, up to 130 bytes each; of a larger
@@ -174,20 +178,31 @@ class ActivationParts:
 
     def tables(self) -> Iterator[pa.Table]:
         """All stretches in the order of one file, `GROUP_ROWS` at most at a time."""
-        step = self.index.features_per_group
-        for group, active in enumerate(self.index.group_active_bases.tolist()):
-            features = range(group * step, min((group + 1) * step, self.index.n_features))
-            if not active:
-                continue
+        index, block = self.index, 0
+        for group, active in enumerate(index.group_active_bases.tolist()):
+            first = group * index.features_per_group
+            features = range(first, min(first + index.features_per_group, index.n_features))
+            if group // index.groups_per_block != block:
+                self._forget(block)
+                block = group // index.groups_per_block
             if active <= SORTED_BASES:
-                yield from _slices(self.features_between(features.start, features.stop))
+                yield from _slices(self.features_between(first, features.stop)) if active else ()
                 continue
-            tiles = max(1, len(self.index.tiles) * HELD_BASES // active)
+            tiles = max(1, len(index.tiles) * READ_BASES // active)
             held = list(self._pieces(features, tiles)) if active <= HELD_BASES else None
             for feature in features:
                 for strand in (1, -1):
                     own = held or self._pieces(range(feature, feature + 1), tiles)
                     yield from _slices_of(_of_row(own, feature, strand))
+            del held
+            return_memory()
+        self._forget(block)
+
+    def _forget(self, block: int) -> None:
+        """Drop the footers of a block that has been read: together they are most of a pass."""
+        for part in self.index.parts:
+            if part.block == block:
+                _FOOTERS.drop(part.footer_sha256)
 
     def _pieces(self, features: range, most: int) -> Iterator[pa.Table]:
         """The cells of features, in order, `most` tiles of one stripe at a time."""
@@ -233,7 +248,8 @@ class ActivationParts:
         with ThreadPoolExecutor(READERS) as pool:
             # a few at a time: what waits to be taken is in memory
             while some := list(islice(chosen, READERS)):
-                yield from pool.map(read, some)
+                # one alone needs no thread, whose memory would be of no use to the others
+                yield from pool.map(read, some) if len(some) > 1 else map(read, some)
 
     def _cells_of(self, part: Part, groups: tuple[int, int], tiles: tuple[int, int]) -> pa.Table:
         """The row groups of a part that are of some groups and tiles."""
@@ -429,6 +445,10 @@ class _Kept:
             if key in self._found:
                 self._found.move_to_end(key)
             return self._found.get(key)
+
+    def drop(self, key: str) -> None:
+        with self._guard:
+            self._found.pop(key, None)
 
     def put(self, key: str, footer: _Footer) -> None:
         with self._guard:

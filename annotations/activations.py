@@ -222,7 +222,7 @@ class Cells(NamedTuple):
 
 
 def window_maxima(
-    path: Path,
+    path: ActivationSource,
     windows: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
     n_features: int,
 ) -> scipy.sparse.csc_array:
@@ -265,7 +265,7 @@ def window_maxima(
 
 
 def window_cells(
-    path: Path,
+    path: ActivationSource,
     windows: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
     n_features: int,
 ) -> Iterator[Cells]:

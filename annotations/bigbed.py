@@ -35,9 +35,13 @@ from annotations.bbi import (
     write_zooms,
 )
 from annotations.errors import CoordinateError, FormatError
+from annotations.memory import return_memory
 from annotations.tables import column, replacing, text_of
 
 _MAGIC: Final = 0x8789F2EB
+
+_BLOCKS_AT_ONCE: Final = 64
+"""Blocks whose lines are in memory together."""
 
 
 def write_bigbed(
@@ -91,6 +95,7 @@ def write_bigbed(
     order = np.lexsort((end, start, contig))
     contig, start, end = contig[order], start[order], end[order]
     rows = rows.take(pa.array(order))
+    return_memory()
     depth = _depth(contig, start, end)
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b"\0" * (HEADER_BYTES + ZOOM_BYTES * MAX_ZOOMS))
@@ -105,6 +110,7 @@ def write_bigbed(
         at_data = file.tell()
         file.write(struct.pack("<Q", rows.num_rows))
         blocks, block_of, largest = _write_rows(file, contig, start, end, rows.select(further))
+        return_memory()
         at_index = file.tell()
         write_places(file, blocks, rows.num_rows)
         mean = float((end - start).mean()) if len(start) else 0.0
@@ -168,23 +174,18 @@ def _write_rows(
 ) -> tuple[NDArray[Any], Ints, int]:
     """Compressed blocks; where each lies, the block of each row, and the largest size."""
     count = len(contig)
-    places = np.empty(count, np.dtype([("contig", "<u4"), ("start", "<u4"), ("end", "<u4")]))
-    places["contig"], places["start"], places["end"] = contig, start, end
-    prefix = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(12), count, [None, pa.py_buffer(places.tobytes())]
-    ).cast(pa.binary())
-    texts = [text_of(values).combine_chunks().cast(pa.binary()) for values in further.columns]
-    tab = pa.scalar(b"\t", pa.binary())
-    rest = pc.binary_join_element_wise(*texts, tab) if texts else pa.array([b""] * count)
-    empty = pa.scalar(b"", pa.binary())
-    lines = pc.binary_join_element_wise(prefix, rest, pa.scalar(b"\0", pa.binary()), empty)
     # a block holds rows of one contig
     bounds = block_bounds(contig)
+    ends = np.append(bounds, count)[1:]
     blocks = np.zeros(len(bounds), LEAF)
-    block_of = np.zeros(count, np.int64)
+    block_of = np.repeat(np.arange(len(bounds)), ends - bounds)
     largest = 0
-    for number, (low, high) in enumerate(zip(bounds, np.append(bounds, count)[1:], strict=True)):
-        raw = b"".join(lines.slice(low, high - low).to_pylist())
+    for number, (low, high) in enumerate(zip(bounds.tolist(), ends.tolist(), strict=True)):
+        if number % _BLOCKS_AT_ONCE == 0:
+            first, last = low, ends[min(number + _BLOCKS_AT_ONCE, len(ends)) - 1]
+            own = slice(first, last)
+            lines = _lines(contig[own], start[own], end[own], further.slice(first, last - first))
+        raw = b"".join(lines.slice(low - first, high - low).to_pylist())
         packed = zlib.compress(raw)
         blocks[number] = (
             contig[low],
@@ -194,10 +195,23 @@ def _write_rows(
             file.tell(),
             len(packed),
         )
-        block_of[low:high] = number
         largest = max(largest, len(raw))
         file.write(packed)
     return blocks, block_of, largest
+
+
+def _lines(contig: Ints, start: Ints, end: Ints, further: pa.Table) -> pa.ChunkedArray:
+    """Rows as a file holds them: numbers of the place, then text."""
+    places = np.empty(len(contig), np.dtype([("contig", "<u4"), ("start", "<u4"), ("end", "<u4")]))
+    places["contig"], places["start"], places["end"] = contig, start, end
+    prefix = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(12), len(places), [None, pa.py_buffer(places.tobytes())]
+    ).cast(pa.binary())
+    texts = [text_of(values).combine_chunks().cast(pa.binary()) for values in further.columns]
+    tab = pa.scalar(b"\t", pa.binary())
+    rest = pc.binary_join_element_wise(*texts, tab) if texts else pa.array([b""] * len(places))
+    empty = pa.scalar(b"", pa.binary())
+    return pc.binary_join_element_wise(prefix, rest, pa.scalar(b"\0", pa.binary()), empty)
 
 
 def _write_name_index(

@@ -36,6 +36,7 @@ from annotations.jaspar import Motif
 from annotations.match_table import MATCHES_SCHEMA as MATCHES_SCHEMA
 from annotations.match_table import matches_table
 from annotations.matched_background import Silence
+from annotations.memory import return_memory
 from annotations.motif_position import positions
 from annotations.motif_scan import information_content
 from annotations.motif_windows import WIDTH, Corpus, Windows
@@ -168,11 +169,14 @@ def find_matches(
     if pairs is None and len(background.start) < options.min_background:
         return _empty(too_short(background, options.width, options.min_background))
     corpus = Corpus.of(sequences, hits, len(motifs))
+    del hits  # the corpus has them in arrays
+    return_memory()
     silence = Silence.of(corpus, background, activity, options.width)
     asked = None if pairs is None else _Asked.of(pairs, motifs, silence.rows)
     found = foreground(
         peaks, corpus, silence, options.width, only=None if asked is None else asked.row
     )
+    del peaks
     needed = options.min_loci if asked is None else options.min_pair_loci
     rich = found.counts >= needed
     able = rich & (silence.windows >= options.min_background)

@@ -139,6 +139,7 @@ def evaluate_concepts(
     path = None if scratch is None else scratch / "groups"
     splits = split_bases(tracks, discovery, held_out, path=path)
     tested = _tested_peaks(peaks, tracks, n_features, splits)
+    del peaks
     telling = _telling(tested, labels_per_row)
     measure = _Measure(tracks, splits)
     leaders = [_Leaders(len(tracks.labels), rows_per_label) for _ in ("auprc", "auroc")]

@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from annotations.motif_windows import Corpus, Windows
-from annotations.window_activity import WindowActivity
+from annotations.window_activity import WindowActivity, parts
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 GC_SD: Final = 0.01
 """Standard deviation of the GC kernel, as a share of the window."""
-
-_ROWS_PER_BLOCK: Final = 512
 
 
 class Silence(NamedTuple):
@@ -51,9 +49,9 @@ class Silence(NamedTuple):
             (np.ones(len(gc)), (np.arange(len(gc)), gc)), shape=(len(gc), width + 1)
         )
         silent = np.tile(strata.sum(axis=0), (activity.shape[1], 1))
-        for begin in range(0, len(silent), _ROWS_PER_BLOCK):
-            block = np.arange(begin, min(begin + _ROWS_PER_BLOCK, len(silent)))
-            silent[block] -= (_active(activity, block) @ strata).toarray()
+        for part in parts(activity.counts):
+            own = np.arange(part.start, part.stop)
+            silent[part] -= (_active(activity, own) @ strata).toarray()
         grid = np.arange(width + 1) / width
         kernel = np.exp(-0.5 * ((grid[:, None] - grid) / GC_SD) ** 2)
         return cls(
@@ -90,10 +88,12 @@ class Silence(NamedTuple):
         loci = np.bincount(local * bins + gc, minlength=len(rows) * bins).reshape(-1, bins)
         weight = self.weight[rows]
         by_gc = np.divide(loci, weight, out=np.zeros_like(weight), where=loci > 0) @ self.kernel
-        active = _active(self.activity, rows)
-        taken = np.repeat(np.arange(len(rows)), np.diff(active.indptr))
-        active.data = by_gc[taken, self.gc[active.indices]]
-        expected: Floats = by_gc @ self.held_by_gc - (active @ self.held).toarray()
+        expected: Floats = by_gc @ self.held_by_gc
+        for part in parts(self.activity.counts[rows]):
+            active = _active(self.activity, rows[part])
+            taken = np.repeat(np.arange(active.shape[0]), np.diff(active.indptr))
+            active.data = by_gc[part][taken, self.gc[active.indices]]
+            expected[part] -= (active @ self.held).toarray()
         spread = (by_gc**2 * self.silent_by_gc[rows]).sum(axis=1)
         windows: Floats = loci.sum(axis=1) ** 2 / spread
         return expected, windows

@@ -4,22 +4,17 @@ Activations are sparse: a row is silent in most windows, and those all share one
 needed of the active windows only, and of these only the ones with the motif enter the sums.
 """
 
-from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtr
 
-from annotations.window_activity import WindowActivity
+from annotations.window_activity import WindowActivity, parts
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-_ENTRIES: Final = 500_000
-"""Active windows ranked at once, and windows looked up at once, or those of one row; of either up
-to 100 bytes each."""
 
 
 class Prediction(NamedTuple):
@@ -76,12 +71,12 @@ def predict(
     firsts = np.searchsorted(of[order], np.arange(len(rows) + 1))
     holds = np.zeros((held.shape[1], windows), dtype=bool)
     holds[held.indices, np.repeat(np.arange(windows), np.diff(held.indptr))] = held.data != 0
-    for block in _parts(activity.counts[rows]):
+    for block in parts(activity.counts[rows]):
         ranked = _Ranked.of(activity.columns(rows[block]), windows)
         chosen = order[firsts[block.start] : firsts[block.stop]]
         local = of[chosen] - block.start
         ties[chosen] = ranked.ties[local]
-        for part in _parts(ranked.counts[local]):
+        for part in parts(ranked.counts[local]):
             pair, entry = _positive_entries(ranked, local[part], motif[chosen[part]], holds)
             size = len(chosen[part])
             found[chosen[part]] = np.bincount(pair, minlength=size)
@@ -143,15 +138,6 @@ class _Ranked(NamedTuple):
             end=end,
             ties=ties + silent**3 - silent,
         )
-
-
-def _parts(counts: Ints) -> list[slice]:
-    """Cut a list of rows or pairs so that each part has about `_ENTRIES` entries."""
-    if not len(counts):
-        return []
-    part = np.cumsum(counts) // _ENTRIES
-    cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(counts)]
-    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 def _positive_entries(

@@ -1,7 +1,7 @@
 """The active bases of one feature row after the other, from a file of activations."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from annotations.errors import StorageError
 from annotations.stretches import stretch_sizes, stretch_values
 from annotations.tables import column
 
-BASES_AT_ONCE = 1 << 20
+BASES_AT_ONCE = 1 << 18
 """Active bases of a row whose places are in memory together."""
 
 
@@ -107,20 +107,27 @@ def row_entries(
             own = slice(first, at + 1)
             part = RowEntries(int(row[at]), place[own], bases[own], code[begin : ends[at]])
             if pending and pending[0].row != part.row:
-                found, pending = _joined(pending), []
-                yield found
+                yield _joined(pending)
             pending.append(part)
             first, begin = at + 1, int(ends[at])
     if pending:
         yield _joined(pending)
 
 
-def _joined(parts: Sequence[RowEntries]) -> RowEntries:
+def _joined(parts: list[RowEntries]) -> RowEntries:
+    """The parts of a row as one; the list is used up."""
     if len(parts) == 1:
-        return parts[0]
-    return RowEntries(
-        parts[0].row,
-        np.concatenate([part.start for part in parts]),
-        np.concatenate([part.size for part in parts]),
-        np.concatenate([part.code for part in parts]),
-    )
+        return parts.pop()
+    row = parts[0].row
+    columns: list[list[NDArray[Any]]] = [
+        [part.start for part in parts],
+        [part.size for part in parts],
+        [part.code for part in parts],
+    ]
+    parts.clear()
+    # of a dense row both would be large: the parts of a column go as soon as it is one
+    joined = []
+    for own in columns:
+        joined.append(np.concatenate(own))
+        own.clear()
+    return RowEntries(row, *joined)

@@ -5,14 +5,15 @@ under a temporary name and renamed.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from annotations.errors import CoordinateError, FormatError
@@ -125,6 +126,27 @@ def with_contig_names(table: pa.Table, names: Sequence[str]) -> pa.Table:
         pa.field("contig", pa.string()),
         pa.chunked_array([pa.array(names, pa.string()).take(contigs.combine_chunks())]),
     )
+
+
+def write_row_groups(tables: Iterable[pa.Table], path: Path) -> None:
+    """Write tables that follow each other as one Parquet file, each as a row group.
+
+    Parameters
+    ----------
+    tables : iterable of Table
+        At least one, of one schema. With as many rows each as `pyarrow.parquet.write_table` puts
+        into a row group, the last with the rest, no byte differs from the file it would make of
+        the whole.
+    path : Path
+        Made or replaced.
+    """
+    with ExitStack() as opened:
+        writer = None
+        for table in tables:
+            if writer is None:
+                writer = opened.enter_context(pq.ParquetWriter(path, table.schema))
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            del table  # before the next is made
 
 
 def write_tsv(table: pa.Table, target: Path | TextIO) -> None:

@@ -24,6 +24,7 @@ from annotations.active_bases import Activations, locus_index, select
 from annotations.bbi import Stretches
 from annotations.bigwig import write_runs
 from annotations.errors import CoordinateError, FormatError, OptionError, StorageError
+from annotations.labels import distinct
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.stretches import ACTIVATIONS_SCHEMA, from_stretches
 from annotations.tables import (
@@ -401,10 +402,12 @@ def peak_scores(peaks: pa.Table) -> pa.Array:
     feature, value = column(peaks, "feature"), column(peaks, "value").astype(np.float64)
     if not (np.isfinite(value).all() and (value > 0).all()):
         raise FormatError("values of peaks must be above 0 and finite")
-    _, of = np.unique(feature, return_inverse=True)
-    largest = np.zeros(int(of.max()) + 1)
+    features, of = distinct(feature)
+    largest = np.zeros(len(features))
     np.maximum.at(largest, of, value)
-    return pa.array(np.rint(1000 * value / largest[of]).astype(np.int64))
+    value *= 1000
+    value /= largest[of]
+    return pa.array(np.rint(value, out=value).astype(np.int64))
 
 
 def _labels(labels: pa.ChunkedArray) -> pa.ChunkedArray:

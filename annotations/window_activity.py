@@ -3,9 +3,12 @@
 activations.parquet  --window_cells-->  stored: two files, row after row  --columns-->  some rows
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,9 @@ from scipy import sparse
 from annotations.activations import Cells
 
 Ints = NDArray[np.int64]
+
+ENTRIES: Final = 250_000
+"""Active windows of some rows that are looked at together; up to 100 bytes each."""
 
 _WINDOW, _VALUE = np.dtype(np.int32), np.dtype(np.float32)
 
@@ -54,35 +60,6 @@ class WindowActivity:
         bounds = columns.indptr.astype(np.int64)
         return cls(activity.shape[0], bounds, columns.indices.astype(_WINDOW), columns.data)
 
-    @classmethod
-    def stored(cls, windows: int, rows: int, cells: Iterable[Cells], folder: Path) -> "Stored":
-        """Put cells into files of a folder, which the caller removes.
-
-        Parameters
-        ----------
-        windows, rows : int
-            How many there are.
-        cells : iterable of `annotations.activations.Cells`
-            Those of `annotations.activations.window_cells`.
-        folder : Path
-            Existing.
-
-        Returns
-        -------
-        activity : Stored
-            A context: its files are open within.
-        """
-        counts = np.zeros(rows, np.int64)
-        paths = folder / "windows", folder / "values"
-        with paths[0].open("wb") as window, paths[1].open("wb") as value:
-            for part in cells:
-                active = part.value > 0
-                counts += np.bincount(part.row[active], minlength=rows)
-                window.write(part.window[active].astype(_WINDOW).tobytes())
-                value.write(part.value[active].astype(_VALUE).tobytes())
-        bounds = np.concatenate([[0], np.cumsum(counts)])
-        return Stored(windows, bounds, paths[0].open("rb"), paths[1].open("rb"))
-
     def columns(self, rows: Ints) -> sparse.csc_array:
         """Some rows, ascending.
 
@@ -107,16 +84,66 @@ class WindowActivity:
         return sparse.csc_array((value, window, bounds), shape=(self.shape[0], len(rows)))
 
 
-class Stored(WindowActivity):
-    """One whose entries are in files, open while the context lasts."""
+@contextmanager
+def stored(
+    sizes: Sequence[int], rows: int, cells: Iterable[Cells], folder: Path
+) -> Iterator[tuple[WindowActivity, ...]]:
+    """Activations in some sets of windows, in files; the cells are gone through once for all sets.
 
-    def __enter__(self) -> Self:
-        return self
+    Parameters
+    ----------
+    sizes : sequence of int
+        Windows of each set; in the cells the sets follow each other.
+    rows : int
+        How many there are.
+    cells : iterable of `annotations.activations.Cells`
+        Those of `annotations.activations.window_cells`.
+    folder : Path
+        Existing; its files are open while the context lasts, and gone afterwards.
 
-    def __exit__(self, *error: object) -> None:
-        for source in (self._window, self._value):
-            if not isinstance(source, np.ndarray):
-                source.close()
+    Yields
+    ------
+    activities : tuple of WindowActivity
+        Of each set.
+    """
+    past = np.cumsum(sizes, dtype=np.int64)
+    counts = np.zeros((len(sizes), rows), np.int64)
+    with TemporaryDirectory(dir=folder, prefix="windows-") as made, ExitStack() as opened:
+        files = [
+            (
+                opened.enter_context((Path(made) / f"windows{number}").open("w+b")),
+                opened.enter_context((Path(made) / f"values{number}").open("w+b")),
+            )
+            for number in range(len(sizes))
+        ]
+        for part in cells:
+            active = part.value > 0
+            of = np.searchsorted(past, part.window, side="right")
+            for number, (window, value) in enumerate(files):
+                own = active & (of == number)
+                counts[number] += np.bincount(part.row[own], minlength=rows)
+                first = past[number] - sizes[number]
+                window.write((part.window[own] - first).astype(_WINDOW).tobytes())
+                value.write(part.value[own].astype(_VALUE).tobytes())
+        yield tuple(
+            WindowActivity(size, np.concatenate([[0], np.cumsum(count)]), *own)
+            for size, count, own in zip(sizes, counts, files, strict=True)
+        )
+
+
+def parts(counts: Ints) -> list[slice]:
+    """Cut a list of rows or pairs so that each part has about `ENTRIES` entries, or one of them.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (n,)
+        Entries of each.
+    """
+    if not len(counts):
+        return []
+    part = np.cumsum(counts) // ENTRIES
+    cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(counts)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 def _read(source: NDArray[Any] | BinaryIO, first: int, into: NDArray[Any]) -> None:

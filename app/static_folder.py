@@ -17,12 +17,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from annotations.allele_tracks import AlleleTrack
 from annotations.hub import Hub, hub_text, igv_session, igvjs_config, jbrowse_config
 from annotations.memory import return_memory
 from annotations.peak_track import write_peaks_bigbed
-from annotations.tables import column, replacing
+from annotations.tables import TEXT_ROWS, column, replacing
 from annotations.types import STRAND_SIGNS
 from app import alleles, catalog
 from app.catalog import Result
@@ -82,12 +83,11 @@ def write_folder(result: Result, folder: Path, rows: Sequence[FeatureRow], *, ti
         catalog.signal_file(result, own / "signal.bw", feature=row.feature, strand=row.strand)
         for name, track in ALLELE_TRACKS.items() if result.alleles is not None else ():
             alleles.track_file(result, own / name, row=row, track=track)
-    features, peaks = result.table("features"), result.table("peaks")
-    _write_row_peaks(result, folder, rows, features, peaks)
-    most = _most_ranks(peaks)
-    if most is not None:
-        peaks = peaks.filter(pc.less_equal(peaks["rank"], most))
-        return_memory()
+    features = result.table("features")
+    _write_row_peaks(result, folder, rows, features)
+    most = _most_ranks(result.table("peaks", columns=["feature", "strand"]))
+    peaks = _peaks(result, pc.scalar(True) if most is None else pc.field("rank") <= most)
+    return_memory()
     write_peaks_bigbed(peaks, features, result.names, result.lengths, folder / "peaks.bb")
     hub = folder_hub(result, rows, title=title, ranks=most)
     described = folder_hub(result, rows[:MAX_SHOWN], title=title, ranks=most)
@@ -171,17 +171,25 @@ def _json(values: dict[str, Any]) -> str:
 
 
 def _write_row_peaks(
-    result: Result, folder: Path, rows: Sequence[FeatureRow], features: pa.Table, peaks: pa.Table
+    result: Result, folder: Path, rows: Sequence[FeatureRow], features: pa.Table
 ) -> None:
     """peaks.bb of each row; the tables are read once for all."""
     wanted = pa.array(sorted({row.feature for row in rows}), pa.uint32())
-    near = peaks.filter(pc.is_in(peaks["feature"], wanted))
+    near = _peaks(result, pc.field("feature").isin(wanted))
     known = features.filter(pc.is_in(features["feature"], wanted))
     for row in rows:
         path = folder / FEATURES_FOLDER / row.word / "peaks.bb"
         write_peaks_bigbed(
             of_row(near, row), of_row(known, row), result.names, result.lengths, path
         )
+
+
+def _peaks(result: Result, wanted: pc.Expression) -> pa.Table:
+    """Some peaks; text for all of them is more than all that is written of these."""
+    with pq.ParquetFile(result.files["peaks.parquet"]) as file:
+        batches = file.iter_batches(TEXT_ROWS, use_threads=False)
+        parts = (pa.Table.from_batches([batch]).filter(wanted) for batch in batches)
+        return pa.concat_tables([file.schema_arrow.empty_table(), *parts])
 
 
 def of_row(table: pa.Table, row: FeatureRow) -> pa.Table:

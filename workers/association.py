@@ -8,8 +8,8 @@ Nothing of a held-out contig is used before the last step: not its peaks, not it
 windows, not its base composition.
 """
 
-import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from annotations.activations import window_cells
+from annotations.activations import ActivationSource, window_cells
 from annotations.contig_codes import ContigCodes
 from annotations.enrichment import (
     MatchResult,
@@ -36,9 +36,13 @@ from annotations.motif_scan import FLOOR_P, HITS_SCHEMA, PSEUDOCOUNT, background
 from annotations.motif_similarity import compare, row_motifs
 from annotations.motif_windows import WIDTH, Windows
 from annotations.near_places import NearPlaces
+from annotations.peaks import PEAKS_SCHEMA
 from annotations.significance import ENRICHED_LOG2, SIGNIFICANT_Q
 from annotations.tables import column
-from annotations.window_activity import WindowActivity
+from annotations.window_activity import WindowActivity, stored
+
+_PLACES = ["motif", "contig", "start", "end", "score"]
+"""What the test looks at of each hit."""
 
 NO_MOTIFS = Power(False, 0, 0, "no motifs were asked for")
 NO_CONTIGS = Power(False, 0, 0, "no contigs were held out")
@@ -92,6 +96,13 @@ class Association(NamedTuple):
     """Pairs that were tested on the held-out contigs."""
 
 
+class BackgroundActivity(NamedTuple):
+    """Activations in the background windows of a corpus."""
+
+    discovery: WindowActivity
+    held_out: WindowActivity
+
+
 class MotifHits(NamedTuple):
     """Where motifs stand, and what was a hit."""
 
@@ -102,6 +113,35 @@ class MotifHits(NamedTuple):
     """Hits in all, wherever they are."""
     occurring: int
     """Motifs that stand anywhere on the contigs of discovery."""
+
+
+@contextmanager
+def background_activity(
+    corpus: Corpus, activations: ActivationSource, scratch: Path, *, n_features: int
+) -> Iterator[BackgroundActivity]:
+    """Read the activations once, for the background windows of both parts.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    activations : ActivationSource
+        As of `annotations.activations.merge_stretches`.
+    scratch : Path
+        Folder for files, which are there while the context lasts.
+    n_features : int
+        Features of the dictionary.
+
+    Yields
+    ------
+    activity : BackgroundActivity
+    """
+    windows = Windows(
+        *(np.concatenate([one, other]) for one, other in zip(*corpus.backgrounds, strict=True))
+    )
+    sizes = [len(each.start) for each in corpus.backgrounds]
+    cells = window_cells(activations, windows, n_features)
+    with stored(sizes, 2 * n_features, cells, scratch) as found:
+        yield BackgroundActivity(*found)
 
 
 def scan_corpus(
@@ -153,10 +193,8 @@ def associate(
     peaks: pa.Table,
     hits: MotifHits | None,
     corpus: Corpus,
-    activations: Path,
-    scratch: Path,
+    activity: BackgroundActivity | None,
     *,
-    n_features: int,
     catalogue: MotifCatalogue | None,
 ) -> Association:
     """Test every motif at every feature's peaks, and what is found on the held-out contigs.
@@ -168,12 +206,8 @@ def associate(
     hits : MotifHits or None
         Of the motifs of `catalogue`; None where no motifs were asked for.
     corpus : Corpus
-    activations : Path
-        File of `annotations.activations.merge_stretches`.
-    scratch : Path
-        Folder for temporary files; they are removed.
-    n_features : int
-        Features of the dictionary.
+    activity : BackgroundActivity or None
+        None where no motifs were asked for.
     catalogue : MotifCatalogue or None
         None where no motifs were asked for.
 
@@ -183,34 +217,27 @@ def associate(
         A part that has too little sequence or too few peaks is not tested, and says why.
     """
     nothing = MatchResult(MATCHES_SCHEMA.empty_table(), NO_MOTIFS, 0)
-    if catalogue is None or hits is None:
+    if catalogue is None or hits is None or activity is None:
         return Association(nothing, NO_MOTIFS, 0)
 
     def tested(
-        contigs: Collection[int], background: Windows, pairs: pa.Table | None = None
+        contigs: Collection[int],
+        background: Windows,
+        active: WindowActivity,
+        pairs: pa.Table | None = None,
     ) -> MatchResult:
-        windows = (background.contig, background.start, background.end)
-        with (
-            tempfile.TemporaryDirectory(dir=scratch, prefix="windows-") as folder,
-            WindowActivity.stored(
-                len(background.start),
-                2 * n_features,
-                window_cells(activations, windows, n_features),
-                Path(folder),
-            ) as activity,
-        ):
-            return find_matches(
-                on_contigs(peaks, contigs),
-                on_contigs(hits.table, contigs),
-                corpus.codes,
-                activity,
-                motifs=catalogue.motifs,
-                background=background,
-                pairs=pairs,
-                occurring=hits.occurring,
-            )
+        return find_matches(
+            on_contigs(peaks.select(PEAKS_SCHEMA.names), contigs),
+            on_contigs(hits.table.select(_PLACES), contigs),
+            corpus.codes,
+            active,
+            motifs=catalogue.motifs,
+            background=background,
+            pairs=pairs,
+            occurring=hits.occurring,
+        )
 
-    found = tested(corpus.discovery, corpus.backgrounds[0])
+    found = tested(corpus.discovery, corpus.backgrounds[0], activity.discovery)
     matches = _with_clusters(found.table, catalogue)
     matches = _with_similarity(matches, on_contigs(peaks, corpus.discovery), corpus, catalogue)
     pairs = enriched_pairs(matches)
@@ -219,7 +246,7 @@ def associate(
     elif not pairs.num_rows:
         power, n_pairs = Power(False, 0, 1, "no motif was enriched on the other contigs"), 0
     else:
-        confirmation = tested(corpus.held_out, corpus.backgrounds[1], pairs)
+        confirmation = tested(corpus.held_out, corpus.backgrounds[1], activity.held_out, pairs)
         matches = confirm(matches, confirmation.table)
         power, n_pairs = confirmation.power, confirmation.tested_pairs
     return Association(found._replace(table=with_evidence(matches)), power, n_pairs)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from annotations.errors import StorageError
+from annotations.memory import return_memory
 from annotations.tables import column, with_contig_names, write_tsv
 from annotations.tracks import write_peaks_bed
 from annotations.types import Contig
@@ -57,8 +58,10 @@ def export(folder: Path, contigs: Sequence[Contig]) -> list[Path]:
     )
     for name in ("features", "matches", "concepts"):
         write_tsv(_read(folder, name), folder / f"{name}.tsv")
-    peaks = _read(folder, "peaks")
+    # few different texts, many peaks
+    peaks = _read(folder, "peaks", dictionary=True)
     write_tsv(with_contig_names(peaks, names), folder / "peaks.tsv")
+    return_memory()
     write_peaks_bed(for_bed(peaks, _read(folder, "features")), names, folder / "peaks.bed")
     write_tsv(listed, folder / "contigs.tsv")
     pq.write_table(listed, folder / "contigs.parquet")
@@ -101,9 +104,11 @@ def for_bed(peaks: pa.Table, features: pa.Table) -> pa.Table:
     )
 
 
-def _read(folder: Path, name: str) -> pa.Table:
-    """A table of a result."""
+def _read(folder: Path, name: str, *, dictionary: bool = False) -> pa.Table:
+    """A table of a result; where asked for, with text as indices into the different ones."""
     path = folder / f"{name}.parquet"
     if not path.is_file():
         raise StorageError(f"the result has no {path.name}; it is cut or was not finished")
-    return pq.read_table(path)
+    schema = pq.read_schema(path) if dictionary else pa.schema([])
+    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    return pq.read_table(path, read_dictionary=text)

@@ -102,8 +102,10 @@ def feature_table(
 
 def row_keys(table: pa.Table) -> NDArray[np.int64]:
     """One number per feature and strand: twice the feature, and 1 more on strand -1."""
-    feature = column(table, "feature").astype(np.int64)
-    return 2 * feature + (column(table, "strand") < 0)
+    keys = column(table, "feature").astype(np.int64)
+    keys *= 2
+    keys += column(table, "strand") < 0
+    return keys
 
 
 def _looked_up(rows: NDArray[np.int64], table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -117,27 +119,24 @@ def _looked_up(rows: NDArray[np.int64], table: pa.Table, name: str) -> pa.Chunke
 
 def _peak_columns(rows: NDArray[np.int64], peaks: LabelledPeaks) -> dict[str, pa.Array]:
     """The commonest motif and gene part at the top peaks of each feature row, and their shares."""
-    keys, group = np.unique(row_keys(peaks.table), return_inverse=True)
-    at = np.searchsorted(keys, rows)
-    has_peaks = np.zeros(len(rows), dtype=bool)
-    inside = at < len(keys)
-    has_peaks[inside] = keys[at[inside]] == rows[inside]
-    at[~has_peaks] = 0
+    of = row_keys(peaks.peaks)
+    n_rows = int(max(of.max(initial=-1), rows.max(initial=-1))) + 1
+    has_peaks = np.bincount(of, minlength=n_rows)[rows] > 0
     columns: dict[str, pa.Array] = {}
     motifs = peaks.catalogue.motifs if peaks.catalogue is not None else ()
-    motif, motif_share = modal(group, peaks.motif, max(len(keys), 1))
-    known = has_peaks & (motif[at] >= 0)
-    index = pa.array(motif[at], mask=~known)
+    motif, motif_share = (each[rows] for each in modal(of, peaks.motif, n_rows))
+    known = has_peaks & (motif >= 0)
+    index = pa.array(motif, mask=~known)
     columns["peak_motif_id"] = pa.array([m.matrix_id for m in motifs], pa.string()).take(index)
     columns["peak_motif_name"] = pa.array([m.name for m in motifs], pa.string()).take(index)
-    columns["peak_motif_share"] = pa.array(motif_share[at], mask=~known)
+    columns["peak_motif_share"] = pa.array(motif_share, mask=~known)
     if peaks.kind is None:
         columns["peak_gene_kind"] = pa.nulls(len(rows), pa.string())
         columns["peak_gene_kind_share"] = pa.nulls(len(rows), pa.float64())
         return columns
-    kind, kind_share = modal(group, peaks.kind, max(len(keys), 1))
-    known = has_peaks & (kind[at] >= 0)
-    index = pa.array(kind[at], mask=~known)
+    kind, kind_share = (each[rows] for each in modal(of, peaks.kind, n_rows))
+    known = has_peaks & (kind >= 0)
+    index = pa.array(kind, mask=~known)
     columns["peak_gene_kind"] = pa.array([*KINDS, INTERGENIC], pa.string()).take(index)
-    columns["peak_gene_kind_share"] = pa.array(kind_share[at], mask=~known)
+    columns["peak_gene_kind_share"] = pa.array(kind_share, mask=~known)
     return columns

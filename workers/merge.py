@@ -16,19 +16,17 @@ contigs. What a run cost and what made it is in provenance.json.
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from annotations.activation_merge import merge_activations
 from annotations.activation_parts import LAYOUT, ONE_FILE
-from annotations.active_bases import LARGEST_POSITION, locus_index
 from annotations.allele_effects import allele_effects
 from annotations.alleles import Alleles, alleles_record
 from annotations.atlas import load_atlas
@@ -38,7 +36,6 @@ from annotations.enrichment import Power
 from annotations.errors import OptionError
 from annotations.genome_regions import near_spans
 from annotations.interval_concepts import CONCEPTS_SCHEMA, evaluate_concepts
-from annotations.intervals import overlaps
 from annotations.memory import return_memory
 from annotations.motif_scan import HITS_SCHEMA
 from annotations.options import RESULT_SCHEMA, RunOptions
@@ -48,18 +45,19 @@ from annotations.repeats import without_copies
 from annotations.run_motifs import catalogue_of
 from annotations.shard_bases import SHARD_FILE
 from annotations.significance import SIGNIFICANT_Q
-from annotations.tables import column
+from annotations.tables import write_row_groups
 from annotations.types import Span
 from workers.association import (
     Corpus,
     associate,
     association_record,
+    background_activity,
     on_contigs,
     scan_corpus,
 )
 from workers.expectation_merge import merge_expectation
 from workers.features import feature_table, with_peaks
-from workers.peak_labels import GenePlaces, label_peaks
+from workers.peak_labels import gene_places, label_peaks
 from workers.run_sequences import Sequences, read_codes, regions_record, whole_contigs
 
 TABLE_FILES = ("features.parquet", "peaks.parquet", "matches.parquet", "concepts.parquet")
@@ -92,15 +90,19 @@ class MergeResult(NamedTuple):
 STAGE_SHARES = {
     "activations": 0.25,
     "peaks": 0.05,
-    "motifs": 0.2,
+    "motifs": 0.25,
     "labels": 0.05,
-    "matches": 0.25,
+    "matches": 0.2,
     "concepts": 0.15,
     "features": 0.05,
     "alleles": 0.0,  # short, and only where alleles are compared
     "expectation": 0.0,  # short, and only where it was asked for
 }
 """About what part of a merge's time each step takes, over a chromosome with genes."""
+
+
+_OF_PEAKS = ["feature", "strand", "contig", "position", "value"]
+"""What is read again of the file of peaks."""
 
 
 @dataclass
@@ -202,7 +204,7 @@ def merge(
     started = utc_now()
     stages = Stages(on_stage, on_progress)
     # what is read again and grows with the genome lies in files, as long as the steps last
-    with tempfile.TemporaryDirectory(dir=out, prefix="merging-") as folder:
+    with tempfile.TemporaryDirectory(dir=out, prefix="merging-") as folder, ExitStack() as windows:
         scratch = Path(folder)
         top = TopPeaks(options.peaks_per_feature, held_out=options.held_out)
         with stages.stage("activations"):
@@ -221,14 +223,21 @@ def merge(
             found_peaks = top.table()
             del top
             features = features_table(statistics)
+            del statistics
             sequences = read_codes(fasta, spans, folder=scratch)
             corpus = corpus_of(sequences, options.held_out, options.seed)
             excerpt = sequences.excerpt
             peaks = excerpt.inside(found_peaks)
-        scanned = None
+        scanned, activity = None, None
         catalogue = catalogue_of(options, motifs)
+        inside = excerpt.activations(activations, scratch / ONE_FILE)
         if catalogue is not None:
             with stages.stage("motifs"):
+                # before anything else is held: to read all activations takes room of its own
+                activity = windows.enter_context(
+                    background_activity(corpus, inside, scratch, n_features=dictionary.d_sae)
+                )
+                return_memory()
                 scanned = scan_corpus(
                     corpus, catalogue, peaks, p=options.motif_p, on_part=stages.within("motifs")
                 )
@@ -239,25 +248,17 @@ def merge(
                 peaks,
                 HITS_SCHEMA.empty_table() if scanned is None else scanned.table,
                 catalogue,
-                genes,
-                None if genes is None else _gene_places(found_peaks, genes, sequences.lengths, out),
+                None if genes is None else gene_places(found_peaks, genes, sequences.lengths, out),
                 held_out=corpus.held_out,
             )
             features = with_peaks(features, labelled)
-            pq.write_table(excerpt.outside(labelled.table), out / "peaks.parquet")
-            del found_peaks, labelled  # text for every peak: more than all that follows
-        inside = excerpt.activations(activations, scratch / ONE_FILE)
-        with stages.stage("matches"):
-            found = associate(
-                peaks,
-                scanned,
-                corpus,
-                inside,
-                scratch,
-                n_features=dictionary.d_sae,
-                catalogue=catalogue,
-            )
+            write_row_groups(map(excerpt.outside, labelled.tables()), out / "peaks.parquet")
+            del found_peaks, labelled
+        with stages.stage("matches"), windows:
+            found = associate(peaks, scanned, corpus, activity, catalogue=catalogue)
             matches = found.matches.table
+        n_hits, n_peaks = 0 if scanned is None else scanned.total, peaks.num_rows
+        del scanned, peaks  # the activations are read again, which takes room of its own
         with stages.stage("concepts"):
             concepts = CONCEPTS_SCHEMA.empty_table()
             if genes is not None:
@@ -268,7 +269,13 @@ def merge(
                     discovery=corpus.discovery,
                     held_out=list(corpus.held_out),
                     # copies of a repeat lie in the same gene part by descent: they count once
-                    peaks=without_copies(on_contigs(peaks, corpus.discovery), sequences.codes),
+                    peaks=without_copies(
+                        on_contigs(
+                            excerpt.inside(pq.read_table(out / "peaks.parquet", columns=_OF_PEAKS)),
+                            corpus.discovery,
+                        ),
+                        sequences.codes,
+                    ),
                     scratch=scratch,
                 )
     with stages.stage("features"):
@@ -297,7 +304,7 @@ def merge(
     pq.write_table(concepts, out / "concepts.parquet")
     result = MergeResult(
         features=int((features.column("active_bases").to_numpy() > 0).sum()),
-        peaks=peaks.num_rows,
+        peaks=n_peaks,
         matches=pc.sum(pc.less_equal(matches["q"], SIGNIFICANT_Q)).as_py() or 0,
         confirmed=confirmed(matches) if found.held_out.tested else None,
         power=found.matches.power,
@@ -335,7 +342,7 @@ def merge(
             "shards": len(shards),
             "active_feature_rows": result.features,
             "peaks": result.peaks,
-            "motif_hits": 0 if scanned is None else scanned.total,
+            "motif_hits": n_hits,
             "matches": result.matches,
             "confirmed_matches": result.confirmed,
             "concepts": concepts.num_rows,
@@ -402,26 +409,3 @@ def confirmed(matches: pa.Table) -> int:
         pc.match_substring(matches["evidence"], "predictive"),
     )
     return pc.sum(held).as_py() or 0
-
-
-def _gene_places(
-    peaks: pa.Table, genes: pa.Table, lengths: Sequence[int], directory: Path
-) -> GenePlaces:
-    """Which peaks lie in which gene parts; each base is asked about once."""
-    loci, of = np.unique(
-        locus_index(column(peaks, "contig"), column(peaks, "position")), return_inverse=True
-    )
-    position = (loci & np.uint64(LARGEST_POSITION)).astype(np.int64)
-    place, part = overlaps(
-        pa.table(
-            {
-                "contig": pa.array((loci >> np.uint64(32)).astype(np.uint32)),
-                "start": pa.array(position),
-                "end": pa.array(position + 1),
-            }
-        ),
-        genes,
-        lengths=lengths,
-        directory=directory,
-    )
-    return GenePlaces(len(loci), of, place, part)

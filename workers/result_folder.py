@@ -22,6 +22,7 @@ from annotations.cards import DictionaryCard, file_sha256
 from annotations.errors import FormatError, OptionError, StorageError
 from annotations.expectation_file import EXPECTATION_FILE, SUBSTITUTIONS_FILE
 from annotations.genes import skipped_entries
+from annotations.memory import return_memory
 from annotations.options import RunOptions
 from annotations.peaks import RADIUS
 from annotations.provenance import peak_memory_bytes, read_provenance
@@ -168,6 +169,7 @@ def finish(
     on_progress("writing tracks", 0, 0)
     features = active_features(pq.read_table(folder / "features.parquet"))
     export(folder, job.contigs)
+    return_memory()
     if job.browsers:
         best = features.slice(0, job.top).select(["feature", "strand"]).to_pylist()
         rows = [FeatureRow(row["feature"], "+" if row["strand"] > 0 else "-") for row in best]

@@ -272,6 +272,21 @@ def test_a_question_reads_its_own_cells_alone(tmp_path, active) -> None:
     assert len(asked) == len(stripes)
 
 
+def test_a_pass_keeps_the_footers_of_one_block_alone(tmp_path, active) -> None:
+    index = merged(tmp_path / "result", active, [])
+    parts = open_parts(index)
+    footers = {part.footer_sha256 for part in parts.index.parts}
+    module._FOOTERS._found.clear()
+    held = []
+    for _ in parts.tables():
+        held.append(len(footers & set(module._FOOTERS._found)))
+    blocks = {part.block for part in parts.index.parts}
+    most = max(sum(part.block == block for part in parts.index.parts) for block in blocks)
+    assert len(blocks) > 2
+    assert 0 < max(held) <= most
+    assert not footers & set(module._FOOTERS._found)
+
+
 def test_a_region_of_too_much_is_refused_before_it_is_read(tmp_path, active, monkeypatch) -> None:
     index = merged(tmp_path / "result", active, [])
     monkeypatch.setattr("annotations.region_activity.MAX_HELD", 50)

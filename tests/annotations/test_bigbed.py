@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotations import bbi
+from annotations import bbi, bigbed
 from annotations.bigbed import write_bigbed
 from annotations.errors import CoordinateError, FormatError
 
@@ -77,6 +77,9 @@ def test_trees_of_several_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(bbi, "NODE_ITEMS", 3)
     rows = [(1, 7 * i, 7 * i + 3, f"F{i:03}") for i in range(200)]
     write(tmp_path / "a.bb", rows, index="name")
+    monkeypatch.setattr(bigbed, "_BLOCKS_AT_ONCE", 7)
+    write(tmp_path / "b.bb", rows, index="name")
+    assert (tmp_path / "b.bb").read_bytes() == (tmp_path / "a.bb").read_bytes()
     assert read(tmp_path / "a.bb") == rows
     with pyBigWig.open(str(tmp_path / "a.bb")) as file:
         # one row out of the middle, found through the tree

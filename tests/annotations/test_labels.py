@@ -2,10 +2,12 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.labels import KINDS, gene_parts, modal, near_hits
+from annotations import labels
+from annotations.labels import KINDS, distinct, gene_parts, modal, near_hits
 
 
 def hits_table(rows):
@@ -93,8 +95,28 @@ def test_gene_parts_are_listed_from_the_most_specific_and_names_once():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), max_size=20))
-def test_modal_equals_counting(members):
+@given(st.lists(st.integers(-5, 5), max_size=20))
+def test_distinct_equals_unique(values):
+    values = np.array(values, dtype=np.int64)
+    for found, expected in zip(
+        distinct(values), np.unique(values, return_inverse=True), strict=True
+    ):
+        assert found.tolist() == expected.tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), max_size=20),
+    st.sampled_from([1, 3, 200_000]),
+)
+def test_modal_equals_counting(members, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels, "_MEMBERS_AT_ONCE", at_once)
+        check_modal(members)
+        check_modal(sorted(members))
+
+
+def check_modal(members):
     group = np.array([g for g, _ in members], dtype=np.int64)
     code = np.array([c for _, c in members], dtype=np.int64)
     best, share = modal(group, code, 4)

@@ -13,7 +13,9 @@ from annotations.window_activity import WindowActivity
 from tests.annotations.match_cases import isochores
 
 
-def test_expectation_equals_a_slow_twin_over_windows():
+@pytest.mark.parametrize("entries", [1, 300, 10**6])
+def test_expectation_equals_a_slow_twin_over_windows(monkeypatch, entries):
+    monkeypatch.setattr("annotations.window_activity.ENTRIES", entries)
     random = np.random.default_rng(4)
     sequences = [isochores(random, 60_000)]
     motifs = load_motifs("fungi").motifs[:30]
@@ -25,6 +27,7 @@ def test_expectation_equals_a_slow_twin_over_windows():
     rows, local, gc = np.array([1, 4]), np.array([0, 0, 0, 1, 1]), np.array([38, 40, 45, 33, 50])
     expected, effective = silence.expected(rows, local, gc)
     held = corpus.motifs_in(background.start, 101).toarray()
+    assert silence.windows.tolist() == (windows - activity.sum(axis=0)).tolist()
     for i, row in enumerate(rows):
         share = np.zeros(windows)
         for one in gc[local == i]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
-from annotations import prediction
+from annotations import window_activity
 from annotations.evaluation import auprc, auroc
 from annotations.prediction import predict
 from annotations.window_activity import WindowActivity
@@ -81,14 +81,14 @@ def test_many_pairs_go_through_in_parts(monkeypatch):
     activity, held = draw(random, 80, 7, 5, 0.3, (1.0, 2.0))
     row, motif = np.divmod(np.arange(35), 5)
     whole = predict(sparse.csr_array(activity), sparse.csr_array(held), row, motif)
-    monkeypatch.setattr(prediction, "_ENTRIES", 30)
+    monkeypatch.setattr(window_activity, "ENTRIES", 30)
     parts = predict(sparse.csr_array(activity), sparse.csr_array(held), row, motif)
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other, equal_nan=True)
 
 
 def test_more_windows_take_no_more_memory_than_the_entries_at_once(monkeypatch):
-    monkeypatch.setattr(prediction, "_ENTRIES", 20_000)
+    monkeypatch.setattr(window_activity, "ENTRIES", 20_000)
     random = np.random.default_rng(4)
     row, motif = np.divmod(np.arange(100 * 5), 5)
 

@@ -4,10 +4,11 @@ import datetime
 from io import StringIO
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from annotations.errors import CoordinateError, FormatError
-from annotations.tables import replacing, with_contig_names, write_tsv
+from annotations.tables import replacing, with_contig_names, write_row_groups, write_tsv
 
 
 def tsv(table):
@@ -81,3 +82,16 @@ def test_contigs_get_their_names():
     assert named.to_pydict() == {"contig": ["chrB", "chrA", "chrB"] * 2, "x": [1, 2, 3] * 2}
     with pytest.raises(CoordinateError, match="contig 1 is not among the 1 contigs"):
         with_contig_names(table, ["chrA"])
+
+
+@pytest.mark.parametrize("rows", [0, 400, 1000, 1001])
+def test_row_groups_one_after_the_other_are_the_file_of_the_whole(tmp_path, rows):
+    table = pa.table({"a": range(rows), "x": [None if i % 3 else str(i // 5) for i in range(rows)]})
+    pq.write_table(table, tmp_path / "whole", row_group_size=500)
+    # chunks within a group do not show either
+    groups = (
+        pa.concat_tables([table.slice(at, 128), table.slice(at + 128, 500 - 128)])
+        for at in range(0, max(1, rows), 500)
+    )
+    write_row_groups(groups, tmp_path / "groups")
+    assert (tmp_path / "groups").read_bytes() == (tmp_path / "whole").read_bytes()

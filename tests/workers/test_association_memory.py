@@ -12,7 +12,7 @@ from annotations.contig_codes import ContigCodes
 from annotations.jaspar import load_motifs
 from annotations.motif_scan import MOTIF_P, scan
 from annotations.peaks import PEAKS_SCHEMA, top_peaks
-from workers.association import Corpus, MotifHits, associate, scan_corpus
+from workers.association import Corpus, MotifHits, associate, background_activity, scan_corpus
 
 FEATURES = 4
 PLACES = 3000
@@ -52,15 +52,10 @@ class Matched:
 
     def matched(self, hits):
         """The matches that follow from some hits."""
-        return associate(
-            self.peaks,
-            hits,
-            self.corpus,
-            self.activations,
-            self.activations.parent,
-            n_features=FEATURES,
-            catalogue=CATALOGUE,
-        )
+        with background_activity(
+            self.corpus, self.activations, self.activations.parent, n_features=FEATURES
+        ) as activity:
+            return associate(self.peaks, hits, self.corpus, activity, catalogue=CATALOGUE)
 
 
 def active_bases(random, lengths):
