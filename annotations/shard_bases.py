@@ -51,6 +51,11 @@ class Bases(NamedTuple):
     peak: NDArray[np.bool_]
 
 
+_NOTHING = Bases(
+    np.empty(0, np.int32), np.empty(0, np.uint64), np.empty(0, np.uint16), np.empty(0, np.bool_)
+)
+
+
 class ShardBases(NamedTuple):
     """The active bases of a shard, sorted by row and locus."""
 
@@ -169,7 +174,7 @@ class OpenShard:
         counts = np.diff(self.offsets[low : high + 1])
         row = np.repeat(np.arange(low, low + len(counts), dtype=np.int32), counts)
         if start == end:
-            return Bases(row, np.empty(0, np.uint64), np.empty(0, np.uint16), np.empty(0, np.bool_))
+            return _NOTHING
         first = start // GROUP_BASES
         groups = range(first, -(-end // GROUP_BASES))
         try:
@@ -202,7 +207,8 @@ def taken(bases: Bases, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Bases:
 
 
 def joined(parts: Sequence[Bases]) -> Bases:
-    """The bases of several, one after the other."""
+    """The bases of several, one after the other; of none, none."""
+    parts = parts or [_NOTHING]
     return Bases(
         np.concatenate([part.row for part in parts]),
         np.concatenate([part.locus for part in parts]),

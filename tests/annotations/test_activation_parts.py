@@ -174,6 +174,28 @@ def test_no_byte_depends_on_how_shards_were_cut(tmp_path, active) -> None:
             assert (many.parent / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+def test_tiles_and_stripes_may_be_silent(tmp_path) -> None:
+    # as over a long run of N: no shard has an active base there
+    spans = [Span(0, 0, 1_000)]
+    active = dense(2, 0.5, [Span(0, 0, 60), Span(0, 900, 940)])
+    layout = SMALL._replace(tile_bases=20, tiles_per_stripe=4)
+    write_shard(select(active, active.position < 60), tmp_path / "first")
+    write_shard(select(active, active.position >= 900), tmp_path / "last")
+    write_shard(select(active, active.position < 0), tmp_path / "silent")
+    paths = [tmp_path / name for name in ("first", "silent", "last")]
+    for held in (1, 10**6):
+        folder = tmp_path / str(held)
+        folder.mkdir()
+        merge_parts(
+            paths, folder, spans=spans, n_features=N_FEATURES, layout=layout, bases_per_block=held
+        )
+        parts = folder / INDEX_FILE
+        assert count_active_bases(parts) == len(active.value)
+        for feature in range(N_FEATURES):
+            own = sort(select(active, active.feature == feature))
+            assert equal(from_stretches(read_feature(parts, feature)), own)
+
+
 def most_held(work: Any) -> int:
     """Bytes of arrays that some work holds at once."""
     tracemalloc.start()
