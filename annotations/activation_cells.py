@@ -24,6 +24,7 @@ from annotations.errors import FormatError
 from annotations.memory import return_memory
 from annotations.peaks import PEAKS_SCHEMA
 from annotations.shard_bases import Bases, OpenShard, joined, taken
+from annotations.statistics import float_of_halves
 from annotations.stretches import stretch_sizes, stretch_table
 from annotations.types import Span
 
@@ -148,7 +149,7 @@ def peaks_of(found: SortedBases) -> pa.Table:
         strand[key],
         (locus >> np.uint64(32)).astype(np.uint32),
         (locus & np.uint64(LARGEST_POSITION)).astype(np.int64),
-        value.view(np.float16).astype(np.float32),
+        float_of_halves()[value],
     ]
     return pa.Table.from_arrays(list(map(pa.array, columns)), schema=PEAKS_SCHEMA)
 

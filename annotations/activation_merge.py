@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -118,8 +119,9 @@ def merge_stretches(
 ) -> None:
     """Merge the active bases of shards into one file, the same however the shards were cut.
 
-    Goes through the features in blocks: holds the bases of one block of features in memory. A
-    block has about `bases_per_block` active bases; it never has less than one feature.
+    Goes through the features in blocks: holds the bases of one block of features in memory, and
+    the stretches of the one before, which a thread writes. A block has about `bases_per_block`
+    active bases; it never has less than one feature.
 
     Parameters
     ----------
@@ -151,16 +153,27 @@ def merge_stretches(
     end = -(-max((shard.end_row for shard in shards), default=0) // 2)
     bounds = block_bounds(bases_per_feature(shards, end), bases_per_block)
     waiting = ACTIVATIONS_SCHEMA.empty_table()
-    with replacing(out) as temporary, open_writer(temporary) as writer:
+    with (
+        replacing(out) as temporary,
+        open_writer(temporary) as writer,
+        # half of the time is spent on writing, which needs no interpreter
+        ThreadPoolExecutor(1) as pool,
+    ):
+        written: Future[None] | None = None
         for low, high in pairwise(bounds):
             found = sorted_rows(shards, 2 * low, 2 * high)
             on_peaks(peaks_of(found))
-            block = stretches_of(found)
+            block = pa.concat_tables([waiting, stretches_of(found)])
             del found
-            waiting = _write_groups(writer, pa.concat_tables([waiting, block]))
+            if written is not None:
+                written.result()
+            whole = block.num_rows - block.num_rows % GROUP_ROWS
+            written = pool.submit(_write_groups, writer, block.slice(0, whole))
+            waiting = copied(block.slice(whole))
             del block
-            waiting = copied(waiting)
             on_part(high / end)
+        if written is not None:
+            written.result()
         if waiting.num_rows:
             writer.write_table(waiting.combine_chunks(), row_group_size=GROUP_ROWS)
 
@@ -285,12 +298,10 @@ def _features_per_group(active: int, bases: int, n_features: int, layout: Layout
     return int(min(max(2 ** round(np.log2(exact)), 1), n_features))
 
 
-def _write_groups(writer: pq.ParquetWriter, table: pa.Table) -> pa.Table:
-    """Write whole row groups; the rows that do not fill one are left."""
-    whole = table.num_rows - table.num_rows % GROUP_ROWS
-    for start in range(0, whole, GROUP_ROWS):
+def _write_groups(writer: pq.ParquetWriter, table: pa.Table) -> None:
+    """Write rows as whole row groups."""
+    for start in range(0, table.num_rows, GROUP_ROWS):
         # one chunk: the pages of a group do not depend on where blocks met
         writer.write_table(
             table.slice(start, GROUP_ROWS).combine_chunks(), row_group_size=GROUP_ROWS
         )
-    return table.slice(whole)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Halves = NDArray[np.uint16]
+Levels = NDArray[np.uint32]
 
 OWNED, PEAK_FORWARD, PEAK_REVERSE = 1, 2, 4
 """What may be at a place: an active base that is kept, and a peak on either strand."""
@@ -170,7 +171,7 @@ def stretches(
     return found
 
 
-def count_levels(row: Ints, level: Halves, slot: Ints, histogram: NDArray[np.int64]) -> None:
+def count_levels(row: Ints, level: Levels, slot: Ints, histogram: NDArray[np.int64]) -> None:
     """Count the levels of the rows that have a slot.
 
     Parameters
@@ -188,7 +189,7 @@ def count_levels(row: Ints, level: Halves, slot: Ints, histogram: NDArray[np.int
 
 
 def reach_level(
-    row: Ints, level: Halves, slot: Ints, least: Ints, reached: NDArray[np.bool_]
+    row: Ints, level: Levels, slot: Ints, least: Ints, reached: NDArray[np.bool_]
 ) -> None:
     """Which items have at least the level of their row's slot; all of a row without one.
 

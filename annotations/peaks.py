@@ -59,6 +59,9 @@ PER_FEATURE = 100
 
 _PENDING_ROWS = 500_000  # peaks that wait to be ranked; bounds the memory of `top_peaks`
 
+_LOWEST, _LEVELS = (127 - 24) << 3, 41 << 3
+"""Levels of values, eight to an octave: the first of 2**-24 or less, the last of 2**16 or more."""
+
 PEAKS_SCHEMA = pa.schema(
     [
         pa.field("feature", pa.uint32(), nullable=False),
@@ -268,9 +271,10 @@ def _may_be_kept(
     if not many.any():
         return np.ones(len(row), dtype=np.bool_)
     slot = np.where(many, np.cumsum(many) - 1, -1)
-    # exponent and three bits of the float16, whose bits are in the order of the numbers
-    level = value.astype(np.float16).view(np.uint16) >> np.uint16(7)
-    histogram = np.zeros((int(many.sum()), 1 << 9), np.int64)
+    # exponent and three more bits of floats above 0, which are in the order of the numbers
+    bits = np.ascontiguousarray(value).view(np.uint32) >> np.uint32(20)
+    level = np.clip(bits, _LOWEST, _LOWEST + _LEVELS - 1) - np.uint32(_LOWEST)
+    histogram = np.zeros((int(many.sum()), _LEVELS), np.int64)
     compiled(base_kernels.count_levels)(row, level, slot, histogram)
     above = np.cumsum(histogram[:, ::-1], axis=1)
     least = histogram.shape[1] - 1 - (above >= per_feature).argmax(axis=1)

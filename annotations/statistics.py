@@ -278,6 +278,12 @@ def check_rows(row: NDArray[np.int64], n_features: int) -> None:
 
 
 @cache
+def float_of_halves() -> NDArray[np.float32]:
+    """Number of every float16 by its bits; NumPy converts one by one, several times as long."""
+    return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
+@cache
 def bins_of_halves() -> NDArray[np.int64]:
     """Bin of every positive float16 by its bits; 0 for the patterns that are no such value."""
     bins = np.zeros(2**16, dtype=np.int64)

@@ -13,7 +13,7 @@ def test_a_loop_is_compiled_with_a_folder_for_it_or_without(monkeypatch, writabl
     if not writable:
         monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
     loop = compiled.__wrapped__(base_kernels.reach_level)
-    row, level = np.zeros(2, np.int64), np.array([3, 5], np.uint16)
+    row, level = np.zeros(2, np.int64), np.array([3, 5], np.uint32)
     kept = np.empty(2, np.bool_)
     loop(row, level, np.zeros(1, np.int64), np.array([4]), kept)
     assert kept.tolist() == [False, True]
