@@ -134,13 +134,19 @@ class OpenShard:
             self._metadata = pq.read_metadata(path)
             schema = self._metadata.schema.to_arrow_schema()
         except (OSError, pa.ArrowInvalid) as error:
-            raise StorageError(f"cannot read the active bases of a shard: {error}") from error
+            raise self._unreadable(error) from error
         counts = (self._metadata.metadata or {}).get(_COUNTS_KEY)
         if counts is None or not schema.equals(SHARD_SCHEMA):
-            raise StorageError(f"{path.name} is not a file of the active bases of a shard")
+            raise self._unreadable(f"{path.name} is not a file of active bases")
         counted = np.frombuffer(zlib.decompress(bytes.fromhex(counts.decode())), "<u4")
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
         """Bases before each row, and all of them at the end, shape (rows + 1,)."""
+
+    def _unreadable(self, why: object) -> StorageError:
+        return StorageError(
+            f"cannot read the active bases of a shard ({self.path.parent.name}): {why}; remove its "
+            "folder and compute it again"
+        )
 
     @property
     def active(self) -> int:
@@ -183,7 +189,7 @@ class OpenShard:
             ) as file:
                 table = file.read_row_groups(list(groups), use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
-            raise StorageError(f"cannot read the active bases of a shard: {error}") from error
+            raise self._unreadable(error) from error
         table = table.slice(start - first * GROUP_BASES, end - start).combine_chunks()
         values = column(table, "value").view(np.uint16)
         return Bases(row, column(table, "locus"), values, column(table, "peak"))

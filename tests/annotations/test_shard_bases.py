@@ -50,7 +50,7 @@ def test_files_of_something_else_are_refused(tmp_path):
     with pytest.raises(StorageError, match="cannot read the active bases of a shard"):
         OpenShard(tmp_path / "text")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other")
-    with pytest.raises(StorageError, match="other is not a file of the active bases of a shard"):
+    with pytest.raises(StorageError, match="other is not a file of active bases; remove"):
         OpenShard(tmp_path / "other")
 
 
