@@ -160,7 +160,8 @@ def open_job(work: Path, cards: Cards) -> KeptJob:
     StorageError
         If its files are altered.
     """
-    record = _read_record(work)
+    # jobs of before the number was kept are of the first
+    record = {"shard_format": 1, **_read_record(work)}
     here = {
         "saetrack": metadata.version("saetrack"),
         "result_schema": RESULT_SCHEMA,
