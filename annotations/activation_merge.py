@@ -47,8 +47,7 @@ from annotations.tables import replacing
 from annotations.types import Span
 
 BASES_PER_BLOCK = 1_000_000
-"""Active bases that a merge aims to hold in memory at once; up to 80 bytes each while they are
-sorted."""
+"""Active bases that a merge aims to hold in memory at once."""
 
 PARQUET_TAIL = 8
 """Bytes at the end of a Parquet file: length of the footer and a mark."""

@@ -138,9 +138,16 @@ class OpenShard:
         counts = (self._metadata.metadata or {}).get(_COUNTS_KEY)
         if counts is None or not schema.equals(SHARD_SCHEMA):
             raise self._unreadable(f"{path.name} is not a file of active bases")
-        counted = np.frombuffer(zlib.decompress(bytes.fromhex(counts.decode())), "<u4")
+        try:
+            counted = np.frombuffer(zlib.decompress(bytes.fromhex(counts.decode())), "<u4")
+        except (ValueError, zlib.error) as error:
+            raise self._unreadable(f"its counts are altered ({error})") from error
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
         """Bases before each row, and all of them at the end, shape (rows + 1,)."""
+        if self.active != self._metadata.num_rows:
+            raise self._unreadable(
+                f"it counts {self.active} active bases and holds {self._metadata.num_rows}"
+            )
 
     def _unreadable(self, why: object) -> StorageError:
         return StorageError(
@@ -168,7 +175,17 @@ class OpenShard:
         return low, high
 
     def read(self, low: int, high: int) -> Bases:
-        """The bases of the rows in [low, high).
+        """The bases of some rows.
+
+        Parameters
+        ----------
+        low, high : int
+            Rows, as of `row_index`: those in [low, high).
+
+        Returns
+        -------
+        bases : Bases
+            Sorted by row and locus.
 
         Raises
         ------
@@ -177,10 +194,10 @@ class OpenShard:
         """
         bounds = self.offsets[np.clip([low, high], 0, len(self.offsets) - 1)]
         start, end = bounds.tolist()
-        counts = np.diff(self.offsets[low : high + 1])
-        row = np.repeat(np.arange(low, low + len(counts), dtype=np.int32), counts)
         if start == end:
             return _NOTHING
+        counts = np.diff(self.offsets[low : high + 1])
+        row = np.repeat(np.arange(low, low + len(counts), dtype=np.int32), counts)
         first = start // GROUP_BASES
         groups = range(first, -(-end // GROUP_BASES))
         try:
@@ -193,18 +210,6 @@ class OpenShard:
         table = table.slice(start - first * GROUP_BASES, end - start).combine_chunks()
         values = column(table, "value").view(np.uint16)
         return Bases(row, column(table, "locus"), values, column(table, "peak"))
-
-
-def read_shard_bases(path: Path) -> Bases:
-    """All bases of a file of `write_shard_bases`, in order.
-
-    Raises
-    ------
-    StorageError
-        As `OpenShard`.
-    """
-    shard = OpenShard(path)
-    return shard.read(0, len(shard.offsets) - 1)
 
 
 def taken(bases: Bases, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Bases:

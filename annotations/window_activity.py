@@ -19,7 +19,7 @@ from annotations.activations import Cells
 Ints = NDArray[np.int64]
 
 ENTRIES: Final = 250_000
-"""Active windows of some rows that are looked at together; up to 100 bytes each."""
+"""Active windows of some rows that are looked at together."""
 
 _WINDOW, _VALUE = np.dtype(np.int32), np.dtype(np.float32)
 

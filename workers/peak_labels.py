@@ -19,7 +19,7 @@ GROUP_PEAKS = 1 << 20
 """Peaks of a row group of the file of peaks, as `pyarrow.parquet.write_table` divides a table."""
 
 BASES_AT_ONCE = 1 << 18
-"""Bases whose gene parts are looked up together; what lies at them and text take 300 bytes each."""
+"""Bases whose gene parts are looked up together: text of what lies at them is held meanwhile."""
 
 
 class GenePlaces(NamedTuple):

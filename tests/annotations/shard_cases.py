@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from annotations.active_bases import Activations, locus_index, row_index, sort
 from annotations.peaks import PEAKS_SCHEMA
-from annotations.shard_bases import ShardBases, read_shard_bases, write_shard_bases
+from annotations.shard_bases import Bases, OpenShard, ShardBases, write_shard_bases
 from annotations.statistics import BIN_EDGES, N_BINS, FeatureStatistics
 from annotations.stretches import to_half
 from annotations.tables import column
@@ -30,6 +30,12 @@ def write_shard(active: Activations, path: Path, peaks: pa.Table | None = None) 
     halves = to_half(found.value).view(np.uint16)
     write_shard_bases(ShardBases(counts, locus, halves, marked), path)
     return path
+
+
+def read_shard_bases(path: Path) -> Bases:
+    """All bases that a shard stored."""
+    shard = OpenShard(path)
+    return shard.read(0, shard.end_row)
 
 
 def read_activations(path: Path) -> Activations:

@@ -1,5 +1,7 @@
 """A shard's active bases are read back by rows, and what is not one of its files is refused."""
 
+import zlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,10 +12,10 @@ from hypothesis import strategies as st
 from annotations import shard_bases as module
 from annotations.active_bases import locus_index, row_index, sort
 from annotations.errors import FormatError, StorageError
-from annotations.shard_bases import OpenShard, ShardBases, read_shard_bases, write_shard_bases
+from annotations.shard_bases import OpenShard, ShardBases, write_shard_bases
 from annotations.stretches import as_stored
 from tests.annotations.activation_cases import N_FEATURES, activations, row_lists
-from tests.annotations.shard_cases import write_shard
+from tests.annotations.shard_cases import read_shard_bases, write_shard
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,6 +63,22 @@ def test_an_altered_page_is_noticed(tmp_path):
     path.write_bytes(content)
     with pytest.raises(StorageError, match="cannot read the active bases of a shard"):
         read_shard_bases(path)
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        ("zz", "its counts are altered"),
+        ("00ff", "its counts are altered"),
+        (zlib.compress(b"\2\0\0\0").hex(), "it counts 2 active bases and holds 1"),
+    ],
+)
+def test_altered_counts_are_noticed(tmp_path, counts, why):
+    table = pq.read_table(write_shard(activations([(0, 1, 0, 5, 1.0)]), tmp_path / "a"))
+    altered = table.replace_schema_metadata({module._COUNTS_KEY: counts})
+    pq.write_table(altered, tmp_path / "b")
+    with pytest.raises(StorageError, match=why):
+        OpenShard(tmp_path / "b")
 
 
 def test_counts_that_do_not_fit_are_not_written(tmp_path):
