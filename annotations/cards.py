@@ -31,11 +31,12 @@ where it is among the k largest of its base; or, for parity with published figur
 it is among the k * L largest of its window of L bases, which makes what is active depend on
 where windows begin."""
 
-TAPS = ("residual", "update", "pair", "joint")
+TAPS = ("residual", "update", "pair", "joint", "block")
 """What a dictionary may read of a model. The residual stream of one read of the sequence, after
 `layer` blocks; or what these blocks added to it, the embedding taken away. Or, of a model with a
 tower for each strand, both towers at a base: after `layer` blocks, that of the strand that is read
-first, the other behind it; or the layer where they meet."""
+first, the other behind it; or the layer where they meet. Or what the last of the `layer` blocks is
+given and, behind it, what it adds: a transcoder reads the first and writes the second."""
 
 TWO_SIDED_TAPS = ("pair", "joint")
 """Those that see what follows a base as well as what precedes it."""

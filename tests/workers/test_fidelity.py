@@ -13,6 +13,7 @@ from tests.workers.factories import DICTIONARY_ID, LAYER, TINY, make_tiny_models
 from tests.workers.language_models.test_stripedhyena2 import TINY as TINY_EVO2
 from workers.calibration import WindowSample
 from workers.language_models.hyenadna import HyenaDna, HyenaDnaConfig
+from workers.language_models.paired_taps import BlockReader
 from workers.language_models.protocol import SplicedLanguageModel, TokenActivations
 from workers.language_models.stripedhyena2.weights import load_stripedhyena2, random_weights
 from workers.registry import Encoder, open_dictionary
@@ -101,6 +102,32 @@ def test_a_dictionary_that_says_the_mean_recovers_nothing(opened, wanted):
     assert found.kl_recovered == pytest.approx(0, abs=1e-3)
     assert found.bits < found.bits_mean
     assert found.fvu_whitened is None
+
+
+def test_of_a_transcoder_what_it_writes_is_measured(opened, wanted):
+    """A coder that is perfect on what the block adds, and silent on what the block is given."""
+    reader = BlockReader(opened.language_model.model)
+    given, width = 2 * TINY.width, 3 * TINY.width
+    perfect = perfect_coder(width)
+    last = torch.arange(width) >= given
+    both = torch.cat([last, last])
+    coder = replace(perfect, W_enc=perfect.W_enc * both, W_dec=perfect.W_dec * last)
+    card = replace(opened.dictionary, tap="block", d_in=width)
+    (found,) = measure_fidelity(
+        Encoder(card, opened.model, reader, coder, CPU), sample_of(wanted), shrink=0.003
+    )
+    assert found.fvu == pytest.approx(0, abs=1e-9)
+    assert found.fvu_whitened == pytest.approx(0, abs=1e-9)
+    assert found.cosine == pytest.approx(1, abs=1e-5)
+    assert found.recovered == pytest.approx(1, abs=1e-3)
+    says = torch.zeros(width)
+    (none,) = measure_fidelity(
+        Encoder(card, opened.model, reader, silent_coder(says), CPU), sample_of(wanted)
+    )
+    added = reader.activations(torch.from_numpy(sample_of(wanted).codes), LAYER)
+    added = added[torch.from_numpy(sample_of(wanted).wanted)][:, given:].double()
+    variance = (added - added.mean(0)).square().sum()
+    assert none.fvu == pytest.approx(float(added.square().sum() / variance), rel=1e-4)
 
 
 def test_a_random_dictionary_lies_between_and_is_measured_as_one_window_at_a_time(opened, wanted):

@@ -17,13 +17,14 @@ from tests.annotations.shard_cases import read_activations
 from tests.workers.factories import DICTIONARY_ID, LAYER, TINY, make_tiny_models, make_tiny_tree
 from workers.language_models.loading import load_language_model
 from workers.language_models.paired_taps import (
+    BlockReader,
     TwoSidedReader,
     UpdateReader,
     at_tap,
     read_tap,
     tap_reach,
 )
-from workers.language_models.paired_tree import PairedTreeReader
+from workers.language_models.paired_tree import PairedTree, PairedTreeReader
 from workers.pipeline import run_shard
 from workers.registry import open_dictionary
 from workers.training.grids import grid_agreement
@@ -171,12 +172,56 @@ def test_an_update_is_what_blocks_added_and_goes_back_to_where_it_was_taken(tree
         reader.activations(CODES, 0)
 
 
+@pytest.mark.parametrize("layer", [1, 2])
+def test_a_block_is_what_it_is_given_and_what_it_adds(tree, layer):
+    reader, plain = BlockReader(tree), PairedTreeReader(tree)
+    before, after = (plain.activations(CODES, blocks) for blocks in (layer - 1, layer))
+    distance, width = TINY.distances[layer - 1], TINY.width
+    normed = tree.blocks[layer - 1].norm(before)
+    found = reader.activations(CODES, layer)
+    assert found.shape[-1] == reader.width == 3 * width
+    torch.testing.assert_close(found[..., :width], normed)
+    torch.testing.assert_close(found[:, distance:, width : 2 * width], normed[:, :-distance])
+    assert not found[:, :distance, width : 2 * width].any()
+    torch.testing.assert_close(found[..., 2 * width :], after - before, atol=1e-5, rtol=1e-4)
+    reads = read_tap(tree, CODES.long(), torch.zeros(3, dtype=torch.long), layer, "block")
+    torch.testing.assert_close(reads.forward, found)
+    torch.testing.assert_close(reads.reverse, reader.activations(TURNED, layer).flip(1))
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_of_a_splice_of_a_block_what_it_adds_goes_on(tree, layer):
+    reader, plain = BlockReader(tree), PairedTreeReader(tree)
+    expected = plain.log_probabilities(CODES)
+    torch.testing.assert_close(reader.log_probabilities(CODES), expected)
+
+    def other_input(h):
+        return torch.cat([torch.zeros_like(h[..., :32]), h[..., 32:]], -1)
+
+    same = reader.spliced_log_probabilities(CODES, layer, other_input)
+    torch.testing.assert_close(same, expected)
+    # a block that adds nothing is a block left out
+    found = reader.spliced_log_probabilities(CODES, layer, torch.zeros_like)
+    left_out = plain.spliced_log_probabilities(
+        CODES, layer, lambda h: tree.residual(both_reads(), torch.zeros(6).long(), layer - 1)
+    )
+    torch.testing.assert_close(found, left_out)
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+def test_there_is_no_such_block(tree, layer):
+    deeper = PairedTree(replace(TINY, attention_blocks=1, attention_heads=2))
+    with pytest.raises(CoordinateError, match="one of the 2 blocks of the tree, got layer"):
+        BlockReader(deeper).activations(CODES, layer)
+
+
 def both_reads():
     return torch.cat([CODES, TURNED]).long()
 
 
-def test_an_update_is_served_with_left_context_alone(tmp_path):
-    root = make_tiny_models(tmp_path, tap="update")
+@pytest.mark.parametrize("tap", ["update", "block"])
+def test_taps_of_one_tower_are_served_with_left_context_alone(tmp_path, tap):
+    root = make_tiny_models(tmp_path, tap=tap)
     encoder = open_dictionary(find_cards([root]).dictionary(DICTIONARY_ID), [root], whole=True)
     assert (encoder.dictionary.ahead, encoder.dictionary.window) == (0, 128 + 16)
     bases = np.random.default_rng(0).integers(0, 4, 128 * 6).astype(np.uint8)

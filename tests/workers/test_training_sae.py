@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig
+from workers.training.bundle import folded
 from workers.training.corpus import Contig, join_contigs
 from workers.training.sae import (
     SaeTraining,
@@ -76,26 +77,37 @@ def slow_train_sae(model, corpus, config):
     """As `train_sae`, every product dense."""
     centres = token_centres(corpus, config.region)
     first = draw_tokens(model, corpus, centres, config, draw=0, windows=400)
-    whitening = whitening_of(first, shrink=config.shrink)
+    transcodes = config.tap == "block"
+    if transcodes:
+        whitenings = [whitening_of(part, shrink=config.shrink) for part in split(first)]
+    else:
+        whitenings = [whitening_of(first, shrink=config.shrink)]
     generator = torch.Generator().manual_seed(config.seed)
-    width = len(whitening.mean)
+    width = len(whitenings[-1].mean)
     decoder = F.normalize(torch.randn(config.features, width, generator=generator), dim=1)
+    encoder = decoder.T.clone()
+    if transcodes:
+        rows = torch.randn(config.features, 2 * TINY.width, generator=generator)
+        encoder = F.normalize(rows, dim=1).T.clone()
     decoder.requires_grad_()
-    encoder = decoder.detach().T.clone().requires_grad_()
+    encoder.requires_grad_()
     bias = torch.zeros(config.features, requires_grad=True)
     centre = torch.zeros(width, requires_grad=True)
     optimiser = torch.optim.Adam([encoder, bias, decoder, centre], betas=(0.9, 0.99))
     silent = torch.zeros(config.features)
-    tokens, draw = torch.empty(0, width), 0
+    tokens, draw = torch.empty(0, first.shape[1]), 0
     for step in range(config.steps):
         while len(tokens) < config.tokens:
             draw += 1
             fresh = draw_tokens(model, corpus, centres, config, draw=draw, windows=64)
-            tokens = torch.cat([tokens, (fresh - whitening.mean) @ whitening.matrix])
+            parts = split(fresh) if transcodes else [fresh]
+            white = [(x - w.mean) @ w.matrix for x, w in zip(parts, whitenings, strict=True)]
+            tokens = torch.cat([tokens, torch.cat(white, 1)])
         x, tokens = tokens[: config.tokens], tokens[config.tokens :]
+        given, x = split(x) if transcodes else (x - centre, x)
         for group in optimiser.param_groups:
             group["lr"] = config.rate * min(1.0, 4 * (1 - step / config.steps) + 0.02)
-        f = torch.relu((x - centre) @ encoder + bias)
+        f = torch.relu(given @ encoder + bias)
         kept = _largest(f.detach(), config.k, config.kind)
         z = torch.zeros_like(f)
         z[kept.row, kept.feature] = f[kept.row, kept.feature]
@@ -115,15 +127,28 @@ def slow_train_sae(model, corpus, config):
     return encoder.detach(), decoder.detach()
 
 
-@pytest.mark.parametrize(("kind", "tap"), [("batchtopk", "pair"), ("topk", "residual")])
+def split(x):
+    """What a block of the tiny tree is given, and what it adds."""
+    return x[:, : 2 * TINY.width], x[:, 2 * TINY.width :]
+
+
+@pytest.mark.parametrize(
+    ("kind", "tap"), [("batchtopk", "pair"), ("topk", "residual"), ("batchtopk", "block")]
+)
 def test_training_equals_its_slow_dense_twin(model, corpus, kind, tap):
     config = SaeTraining(
         window=96, features=96, k=3, kind=kind, steps=12, tokens=128, layer=1, tap=tap, dead_after=3
     )
     trained = train_sae(model, corpus, config)
     encoder, decoder = slow_train_sae(model, corpus, config)
-    torch.testing.assert_close(trained.coder.decoder, decoder, atol=2e-4, rtol=1e-3)
-    torch.testing.assert_close(trained.coder.encoder, encoder, atol=2e-4, rtol=1e-3)
+    found = trained.coder
+    if tap == "block":
+        (own, no_encoder), (no_decoder, last) = split(found.encoder.T), split(found.decoder)
+        assert not no_encoder.any()
+        assert not no_decoder.any()
+        found = found._replace(encoder=own.T, decoder=last)
+    torch.testing.assert_close(found.decoder, decoder, atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(found.encoder, encoder, atol=2e-4, rtol=1e-3)
 
 
 def test_tokens_are_of_the_region_and_repeat_with_the_draw(model, corpus):
@@ -152,6 +177,29 @@ def test_training_explains_variance_and_calibrates_the_gate(model, corpus, kind)
     assert (f > trained.gate).sum(1).float().mean().item() == pytest.approx(config.k, rel=0.15)
 
 
+def test_a_folded_transcoder_writes_what_the_block_adds(model, corpus):
+    """Raw in, raw out: the same as whitened, coded and unwhitened by hand."""
+    config = SaeTraining(window=96, features=64, k=8, steps=150, tokens=256, layer=1, tap="block")
+    trained = train_sae(model, corpus, config)
+    coder = folded(trained)
+    centres = token_centres(corpus, config.region)
+    x = draw_tokens(model, corpus, centres, config, draw=999, windows=60)
+    given, added = split(x)
+    nothing_added = torch.cat([given, torch.full_like(added, 9.0)], 1)
+    assert torch.equal(coder.encode(x), coder.encode(nothing_added))
+    says = coder.decode(coder.encode(x))
+    white = (x - trained.whitening.mean) @ trained.whitening.matrix
+    f = torch.relu(white @ trained.coder.encoder + trained.coder.bias)
+    f = f * (f > trained.gate)
+    by_hand = (f @ trained.coder.decoder + trained.coder.centre)[:, 32:]
+    unwhitened = by_hand @ torch.linalg.inv(trained.whitening.matrix[32:, 32:])
+    torch.testing.assert_close(
+        says[:, 32:], unwhitened + trained.whitening.mean[32:], atol=1e-4, rtol=1e-3
+    )
+    error = (says[:, 32:] - added).square().sum() / (added - added.mean(0)).square().sum()
+    assert error < 0.9
+
+
 def test_training_repeats_itself(model, corpus):
     config = SaeTraining(window=96, features=32, k=4, steps=10, tokens=128, layer=1)
     one, two = (train_sae(model, corpus, config) for _ in range(2))
@@ -162,7 +210,10 @@ def test_training_repeats_itself(model, corpus):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"tap": "logits"}, "tap must be one of residual, update, pair, joint, got 'logits'"),
+        (
+            {"tap": "logits"},
+            "tap must be one of residual, update, pair, joint, block, got 'logits'",
+        ),
         ({"kind": "relu"}, "kind must be one of batchtopk, topk, got 'relu'"),
         ({"region": "exons"}, "region must be one of noncoding, all"),
         ({"k": 5000}, r"k must lie in \[1, features\)"),

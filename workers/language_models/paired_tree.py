@@ -136,10 +136,18 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Residual stream after this block; float [batch, length, width] in and out."""
+        return torch.as_tensor(h + self.added(self.given(h)))
+
+    def given(self, h: Tensor) -> Tensor:
+        """What its layers read at each base: [batch, length, width] to [..., 2 width]."""
         normed = self.norm(h)
         earlier = F.pad(normed, (0, 0, self.distance, 0))[:, : h.shape[1]]
-        hidden = F.gelu(self.up(torch.cat([normed, earlier], -1)), approximate="tanh")
-        return torch.as_tensor(h + self.down(hidden))
+        return torch.cat([normed, earlier], -1)
+
+    def added(self, given: Tensor) -> Tensor:
+        """What they add to the residual stream: [batch, length, 2 width] to [..., width]."""
+        hidden = F.gelu(self.up(given), approximate="tanh")
+        return torch.as_tensor(self.down(hidden))
 
 
 class AttentionBlock(nn.Module):

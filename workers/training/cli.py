@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from annotations.cards import TAPS
 from workers.evidence.cli import evidence
 from workers.training import measures, trying
 from workers.training.measures import FILE, FOLDER, echo
@@ -19,6 +20,7 @@ TAP_TITLES = {
     "update": "the embedding taken away, ",
     "pair": "both towers ",
     "joint": "where its towers meet ",
+    "block": "a transcoder of one block, ",
 }
 """What a tap is called in the title of a dictionary."""
 
@@ -181,11 +183,12 @@ def random_model(models: Path, like: str, model_id: str, seed: int) -> None:
 @click.option("--layer", default=2, show_default=True, help="Blocks done before the tap.")
 @click.option(
     "--tap",
-    type=click.Choice(["residual", "update", "pair", "joint"]),
+    type=click.Choice(TAPS),
     default="residual",
     show_default=True,
-    help="One tower, what its blocks added to the embedding, both towers at a base, or the layer "
-    "where they meet (above the last block).",
+    help="One tower, what its blocks added to the embedding, both towers at a base, the layer "
+    "where they meet (above the last block), or one block: its input and, written by a "
+    "transcoder, what it adds.",
 )
 @click.option("--features", default=4096, show_default=True, help="Latents.")
 @click.option("--k", default=16, show_default=True, help="Active latents at a base.")

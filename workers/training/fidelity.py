@@ -8,13 +8,13 @@ H is the cross-entropy of the bases (Gao et al. 2024, arXiv:2406.04093), KL the 
 what is expected of a base from what the model as it is expects (Karvonen et al. 2025,
 arXiv:2503.09532), with the tap replaced by the dictionary's reconstruction or by its mean.
 Both are over A, C, G and T, given that the base is one of the four. A model without a head
-has neither: they are null, with the reason.
+has neither: they are null, with the reason. Of a transcoder only what it writes is measured.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 from annotations.errors import OptionError
 from annotations.sequences import reverse_complement
 from workers.calibration import WindowSample, calibrated, threshold_of
+from workers.language_models.paired_taps import Tap, read_and_written
 from workers.language_models.paired_tree import N_CODE
 from workers.language_models.protocol import (
     Splice,
@@ -53,7 +54,7 @@ class Fidelity:
     l0: float
     """Latents active at a token, on average."""
     fvu: float | None
-    """Fraction of the variance of the activations that is not explained."""
+    """Fraction of the variance that is not explained, of what the dictionary writes."""
     fvu_whitened: float | None
     """The same in whitened space; None where not asked for."""
     cosine: float | None
@@ -145,7 +146,9 @@ def measure_fidelity(
     moments = _moments(encoder, sample, batch, covariance=shrink is not None)
     whitening = None
     if moments.covariance is not None and shrink is not None:
-        whitening = whitening_by(moments.mean, moments.covariance, shrink=shrink).matrix
+        written = _written(encoder)
+        covariance = moments.covariance[written, written]
+        whitening = whitening_by(moments.mean[written], covariance, shrink=shrink).matrix
     as_it_is = _expected(encoder, sample, batch, lambda h: h)
     as_mean = _expected(encoder, sample, batch, lambda h: moments.mean.to(h.dtype).expand_as(h))
     found = []
@@ -233,6 +236,11 @@ def with_context_on_both_sides(encoder: Encoder, sample: WindowSample) -> Window
     return WindowSample(sample.codes, wanted)
 
 
+def _written(encoder: Encoder) -> slice:
+    """Channels of the tap that the dictionary reconstructs."""
+    return read_and_written(cast(Tap, encoder.dictionary.tap), encoder.coder.d_in)[1]
+
+
 def _parts(sample: WindowSample, batch: int) -> Iterator[WindowSample]:
     for first in range(0, len(sample.codes), batch):
         rows = slice(first, first + batch)
@@ -253,7 +261,7 @@ def _tap(encoder: Encoder, part: WindowSample) -> _Tap:
 
 def _moments(encoder: Encoder, sample: WindowSample, batch: int, *, covariance: bool) -> _Moments:
     width, device = encoder.coder.d_in, encoder.device
-    n, squares = 0, 0.0
+    written, n, squares = _written(encoder), 0, 0.0
     total = torch.zeros(width, dtype=torch.float64, device=device)
     products = torch.zeros(width, width, dtype=torch.float64, device=device) if covariance else None
     for part in _parts(sample, batch):
@@ -261,7 +269,7 @@ def _moments(encoder: Encoder, sample: WindowSample, batch: int, *, covariance: 
         x = tap.x[tap.counts].double()
         n += len(x)
         total += x.sum(0)
-        squares += float(x.square().sum())
+        squares += float(x[:, written].square().sum())
         if products is not None:
             products += x.T @ x
     if not n:
@@ -269,7 +277,7 @@ def _moments(encoder: Encoder, sample: WindowSample, batch: int, *, covariance: 
     mean = total / n
     if products is not None:
         products = (products - n * torch.outer(mean, mean)) / max(1, n - 1)
-    variance = squares - n * float(mean.square().sum())
+    variance = squares - n * float(mean[written].square().sum())
     return _Moments(n, mean.float(), variance, products)
 
 
@@ -310,7 +318,8 @@ def _reconstruction(
     whitening: Tensor | None,
 ) -> dict[str, Any]:
     live = torch.zeros(coder.n_features, dtype=torch.bool, device=encoder.device)
-    active, cosine = 0, 0.0
+    written, active, cosine = _written(encoder), 0, 0.0
+    mean = moments.mean[written]
     # unexplained, unexplained and total in whitened space
     sums = [0.0, 0.0, 0.0]
     for part in _parts(sample, batch):
@@ -319,12 +328,12 @@ def _reconstruction(
         counted = tap.counts[row]
         active += int(counted.sum())
         live[feature[counted]] = True
-        x, y = tap.x[tap.counts].float(), whole[tap.counts]
+        x, y = tap.x[tap.counts][:, written].float(), whole[tap.counts][:, written]
         sums[0] += float((x - y).double().square().sum())
         if whitening is not None:
             sums[1] += float(((x - y) @ whitening).double().square().sum())
-            sums[2] += float(((x - moments.mean) @ whitening).double().square().sum())
-        cosine += float(F.cosine_similarity(x - moments.mean, y - moments.mean).sum())
+            sums[2] += float(((x - mean) @ whitening).double().square().sum())
+        cosine += float(F.cosine_similarity(x - mean, y - mean).sum())
     varies = moments.variance > 0
     share = float(live.float().mean())
     return {

@@ -15,6 +15,10 @@ arXiv:2406.04093), BatchTopK the k * n largest of a batch of n tokens
 (Bussmann et al. 2024, arXiv:2412.06410). Both are served with one calibrated
 gate, so that an activation never depends on its neighbours.
 
+On the tap `block` what is trained is a transcoder: its encoder reads some channels, its decoder
+writes others, and both are whitened by themselves. The rows of either for the other's channels
+are 0, so that it is kept and served as any other dictionary.
+
 Of a step only the product that says which latents are kept is dense: their values, the
 reconstruction and all gradients are computed for the kept ones alone, which are few.
 """
@@ -31,7 +35,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.errors import OptionError
-from workers.language_models.paired_taps import Tap, read_tap
+from workers.language_models.paired_taps import Tap, read_and_written, read_tap
 from workers.language_models.paired_tree import N_CODE, PairedTree
 from workers.training.corpus import Corpus
 
@@ -136,6 +140,18 @@ def whitening_of(sample: Tensor, *, shrink: float) -> Whitening:
     return whitening_by(sample.mean(0), torch.cov(sample.T.double()), shrink=shrink)
 
 
+def whitening_at(tap: Tap, sample: Tensor, *, shrink: float) -> Whitening:
+    """As `whitening_of`; channels that are read and those that are written apart."""
+    reads, writes = read_and_written(tap, sample.shape[1])
+    if reads == writes:
+        return whitening_of(sample, shrink=shrink)
+    parts = [whitening_of(sample[:, channels], shrink=shrink) for channels in (reads, writes)]
+    matrix = torch.zeros(sample.shape[1], sample.shape[1], device=sample.device)
+    for channels, part in zip((reads, writes), parts, strict=True):
+        matrix[channels, channels] = part.matrix
+    return Whitening(torch.cat([part.mean for part in parts]), matrix)
+
+
 def whitening_by(mean: Tensor, covariance: Tensor, *, shrink: float) -> Whitening:
     """Whitening by a mean [width] and a covariance, float64 [width, width]."""
     values, vectors = torch.linalg.eigh(covariance)
@@ -237,16 +253,13 @@ def train_sae(
     if not len(centres):
         raise OptionError(f"the corpus has no {config.region} base to take tokens from")
     device = next(model.parameters()).device
-    whitening = whitening_of(
-        draw_tokens(model, corpus, centres, config, draw=0, windows=400), shrink=config.shrink
-    )
-    generator = torch.Generator().manual_seed(config.seed)
+    first = draw_tokens(model, corpus, centres, config, draw=0, windows=400)
+    whitening = whitening_at(config.tap, first, shrink=config.shrink)
     width = len(whitening.mean)
-    decoder = F.normalize(torch.randn(config.features, width, generator=generator), dim=1)
-    decoder = decoder.to(device).requires_grad_()
-    encoder = decoder.detach().clone().requires_grad_()
+    reads, writes = read_and_written(config.tap, width)
+    encoder, decoder = (part.to(device).requires_grad_() for part in _begin(config, width))
     bias = torch.zeros(config.features, device=device, requires_grad=True)
-    centre = torch.zeros(width, device=device, requires_grad=True)
+    centre = torch.zeros(decoder.shape[1], device=device, requires_grad=True)
     weights = [encoder, bias, decoder, centre]
     optimiser = torch.optim.Adam(weights, config.rate, betas=(0.9, 0.99), fused=True)
     silent = torch.zeros(config.features, device=device)
@@ -260,16 +273,18 @@ def train_sae(
         rate = config.rate * min(1.0, 4 * (1 - step / config.steps) + 0.02)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        centred = x - centre
+        target = x[:, writes]
+        # a transcoder reads other channels than its centre is one of
+        centred = target - centre if reads == writes else x[:, reads]
         with torch.no_grad():
             kept = _largest(torch.relu(centred @ encoder.T + bias), config.k, config.kind)
         value = (centred[kept.row] * F.embedding(kept.feature, encoder)).sum(1)
         value = torch.relu(value + bias[kept.feature])
-        first = torch.searchsorted(kept.row, torch.arange(len(x), device=device))
+        begins = torch.searchsorted(kept.row, torch.arange(len(x), device=device))
         decoded = F.embedding_bag(
-            kept.feature, decoder, first, mode="sum", per_sample_weights=value
+            kept.feature, decoder, begins, mode="sum", per_sample_weights=value
         )
-        error = x - (decoded + centre)
+        error = target - (decoded + centre)
         loss = error.square().sum(1).mean()
         silent += 1
         silent[kept.feature] = 0.0
@@ -283,7 +298,7 @@ def train_sae(
         with torch.no_grad():
             decoder /= decoder.norm(dim=1, keepdim=True)
         if (step + 1) % report_every == 0 or step + 1 == config.steps:
-            variance = (x - x.mean(0)).square().sum()
+            variance = (target - target.mean(0)).square().sum()
             on_report(
                 {
                     "step": step + 1,
@@ -294,7 +309,10 @@ def train_sae(
                 }
             )
     coder = WhitenedCoder(
-        encoder.detach().T.contiguous(), bias.detach(), decoder.detach(), centre.detach()
+        _placed(encoder.detach(), reads, width).T.contiguous(),
+        bias.detach(),
+        _placed(decoder.detach(), writes, width),
+        _placed(centre.detach(), writes, width),
     )
     gate = calibrate_gate(model, corpus, centres, config, whitening, coder, first_draw=draw + 1)
     return TrainedSae(coder, whitening, gate)
@@ -323,6 +341,28 @@ def calibrate_gate(
         tokens += len(x)
     values = torch.cat(largest).sort(descending=True).values
     return float(values[min(config.k * tokens, len(values) - 1)])
+
+
+def _begin(config: SaeTraining, width: int) -> tuple[Tensor, Tensor]:
+    """Encoder and decoder rows to begin with: the same, or of a transcoder each by itself."""
+    generator = torch.Generator().manual_seed(config.seed)
+    reads, writes = read_and_written(config.tap, width)
+    decoder = _unit_rows(config.features, writes, generator)
+    if reads == writes:
+        return decoder.clone(), decoder
+    return _unit_rows(config.features, reads, generator), decoder
+
+
+def _unit_rows(n: int, channels: slice, generator: torch.Generator) -> Tensor:
+    width = channels.stop - channels.start
+    return F.normalize(torch.randn(n, width, generator=generator), dim=1)
+
+
+def _placed(part: Tensor, channels: slice, width: int) -> Tensor:
+    """Weights of some channels, the last axis, among all `width`; 0 for the others."""
+    whole = part.new_zeros(*part.shape[:-1], width)
+    whole[..., channels] = part
+    return whole
 
 
 class _Kept(NamedTuple):

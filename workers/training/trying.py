@@ -191,7 +191,7 @@ def _trials(
         tap, _, layer = text.partition(":")
         if tap != "joint" and not layer.isdigit():
             raise OptionError(
-                f"--tap is residual, update or pair with the blocks done before it, such as "
+                f"--tap is residual, update, pair or block with the blocks done, such as "
                 f"update:3, or joint; got {text!r}"
             )
         blocks = int(layer) if layer.isdigit() else len(subject.model.blocks)
