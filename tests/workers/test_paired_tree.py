@@ -156,6 +156,16 @@ def test_a_hybrid_sees_its_reach_and_no_further(hybrid):
     assert (hybrid.activations(within, 3)[0, at] - row).abs().max() > 1e-5
 
 
+def test_hidden_units_are_as_many_for_each_channel_and_four_at_least_in_the_first_block():
+    def units(hidden):
+        model = PairedTree(replace(HYBRID, hidden=hidden))
+        return [block.up.out_features // HYBRID.width for block in model.blocks]
+
+    assert (units(2), units(3), units(5)) == ([4, 2, 2], [4, 3, 3], [5, 5, 5])
+    with pytest.raises(ValueError, match="every size of a paired tree must be at least 1"):
+        PairedTreeConfig(hidden=0)
+
+
 def test_a_hybrid_does_not_depend_on_where_the_window_begins(hybrid):
     codes, reach = bases(3, 1, 80), HYBRID.reach(3)
     whole = hybrid.activations(codes, 3)[0, 7 + reach :]

@@ -1,5 +1,8 @@
 """Training of sparse autoencoders: whitening, sparsity rules, gate, reproducibility."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from workers.training.bundle import folded
 from workers.training.corpus import Contig, join_contigs
 from workers.training.sae import (
     SaeTraining,
+    _known,
     _largest,
     draw_tokens,
     token_centres,
@@ -162,6 +166,34 @@ def test_tokens_are_of_the_region_and_repeat_with_the_draw(model, corpus):
     assert one.shape != other.shape or not torch.equal(one, other)
 
 
+def test_tokens_of_knowledge_are_drawn_where_the_model_expects_most(corpus):
+    torch.manual_seed(0)
+    model = PairedTree(TINY).eval()
+    with torch.no_grad():  # the tiny tree hardly expects anything by itself
+        model.out.weight.mul_(6)
+    config = SaeTraining(window=96, features=32, k=4, sampling="knowledge")
+    centres = token_centres(corpus, "noncoding")
+    all_alike = replace(config, sampling="uniform")
+    some = draw_tokens(model, corpus, centres, config, draw=3, windows=200)
+    every = draw_tokens(model, corpus, centres, all_alike, draw=3, windows=200)
+    assert 0.15 < len(some) / len(every) < 0.34
+    assert torch.equal(some, draw_tokens(model, corpus, centres, config, draw=3, windows=200))
+    # by hand: probabilities, their mean over the window, their divergence
+    expected = torch.tensor(
+        [[[0.7, 0.1, 0.1, 0.1], [0.25] * 4, [0.4, 0.2, 0.2, 0.2], [0.97, 0.01, 0.01, 0.01]]]
+    )
+    counts = torch.tensor([[True, True, True, False]])
+    usual = expected[0, :3].double().mean(0)
+    by_hand = [
+        sum(p * math.log(p / q) for p, q in zip(row.tolist(), usual.tolist(), strict=True))
+        for row in expected[0]
+    ]
+    mean = sum(by_hand[:3]) / 3
+    assert _known(expected, counts)[0].tolist() == pytest.approx(
+        [x / mean for x in by_hand], rel=1e-4
+    )
+
+
 @pytest.mark.parametrize("kind", ["batchtopk", "topk"])
 def test_training_explains_variance_and_calibrates_the_gate(model, corpus, kind):
     lines = []
@@ -214,6 +246,7 @@ def test_training_repeats_itself(model, corpus):
             {"tap": "logits"},
             "tap must be one of residual, update, pair, joint, block, got 'logits'",
         ),
+        ({"sampling": "all"}, "sampling must be one of uniform, knowledge, got 'all'"),
         ({"kind": "relu"}, "kind must be one of batchtopk, topk, got 'relu'"),
         ({"region": "exons"}, "region must be one of noncoding, all"),
         ({"k": 5000}, r"k must lie in \[1, features\)"),

@@ -49,6 +49,8 @@ class PairedTreeConfig:
     """Channels of the layer where both towers meet."""
     n_species: int = 8
     """Rows of the species table; row 0 is the one used at inference."""
+    hidden: int = 2
+    """Hidden units of every block but the first, for each channel; the first has at least 4."""
     attention_blocks: int = 0
     """Blocks of attention above the tree."""
     attention_heads: int = 4
@@ -58,7 +60,7 @@ class PairedTreeConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot make a model."""
-        sizes = (self.width, self.eight_width, self.joint_width, self.n_species)
+        sizes = (self.width, self.eight_width, self.joint_width, self.n_species, self.hidden)
         if min(*sizes, self.attention_heads, self.attention_span) < 1 or self.attention_blocks < 0:
             raise ValueError(f"every size of a paired tree must be at least 1, got {self}")
         if self.attention_blocks and self.width % self.attention_heads:
@@ -229,11 +231,13 @@ class PairedTree(nn.Module):
         ):
             nn.init.normal_(table.weight, std=std)
         self.blocks = nn.ModuleList(
-            Block(width, distance, (4 if i == 0 else 2) * width)
+            Block(width, distance, (config.hidden if i else max(4, config.hidden)) * width)
             for i, distance in enumerate(config.distances)
         )
         self.blocks.extend(
-            AttentionBlock(width, config.attention_heads, config.attention_span, 2 * width)
+            AttentionBlock(
+                width, config.attention_heads, config.attention_span, config.hidden * width
+            )
             for _ in range(config.attention_blocks)
         )
         self.norm = nn.LayerNorm(width)

@@ -9,7 +9,7 @@ import click
 from annotations.cards import TAPS
 from workers.evidence.cli import evidence
 from workers.training import measures, trying
-from workers.training.measures import FILE, FOLDER, echo
+from workers.training.measures import FILE, FOLDER, SAMPLINGS, echo
 
 if TYPE_CHECKING:
     from workers.training.lm import BitsPerBase
@@ -73,6 +73,13 @@ def train() -> None:
     type=click.IntRange(min=0),
     help="Above the tree.",
 )
+@click.option(
+    "--hidden",
+    default=2,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Hidden units for each channel; the first block has at least 4.",
+)
 @click.option("--coding-weight", default=0.05, show_default=True, help="Loss weight of coding.")
 @click.option("--seed", default=0, show_default=True, help="Of weights and batches.")
 @click.option("--report-every", default=1000, show_default=True, help="Steps between checkpoints.")
@@ -89,6 +96,7 @@ def lm(
     device: str,
     distances: tuple[int, ...],
     attention_blocks: int,
+    hidden: int,
     **settings: Any,
 ) -> None:
     """Train a paired-strand tree on the genomes of a spec file.
@@ -107,7 +115,7 @@ def lm(
 
     torch.set_num_threads(threads)
     config = LmTraining(**settings)
-    sizes = PairedTreeConfig(attention_blocks=attention_blocks)
+    sizes = PairedTreeConfig(attention_blocks=attention_blocks, hidden=hidden)
     model_config = replace(sizes, distances=distances) if distances else sizes
     specs = read_spec(genomes, root=data)
     held_out = validation_contigs(specs[0], validation)
@@ -194,6 +202,13 @@ def random_model(models: Path, like: str, model_id: str, seed: int) -> None:
 @click.option("--k", default=16, show_default=True, help="Active latents at a base.")
 @click.option("--kind", default="batchtopk", show_default=True, help="batchtopk or topk.")
 @click.option("--region", default="noncoding", show_default=True, help="noncoding or all.")
+@click.option(
+    "--sampling",
+    type=click.Choice(SAMPLINGS),
+    default="uniform",
+    show_default=True,
+    help="Tokens alike, or where the model expects more than composition.",
+)
 @click.option("--steps", default=1500, show_default=True, help="Optimiser steps.")
 @click.option("--tokens", default=2048, show_default=True, help="Tokens in a step.")
 @click.option("--seed", default=1, show_default=True, help="Of weights and tokens.")

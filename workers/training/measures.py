@@ -17,6 +17,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 EVALUABLE_TFS = "ABF1,CBF1,FKH1,LYS14,MBP1,NRG1,RAP1,REB1,RSC3,SKN7,STB5,SUT1"
 """Yeast TFs whose JASPAR motif separates their ChIP-exo locations from flanks."""
+SAMPLINGS = ("uniform", "knowledge")
+"""How the tokens of a dictionary are drawn; see `workers.training.sae.SaeTraining`."""
 
 
 @click.command()

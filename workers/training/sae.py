@@ -25,7 +25,7 @@ reconstruction and all gradients are computed for the kept ones alone, which are
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -41,6 +41,10 @@ from workers.training.corpus import Corpus
 
 Kind = Literal["batchtopk", "topk"]
 Region = Literal["noncoding", "all"]
+Sampling = Literal["uniform", "knowledge"]
+
+KNOWN_SHARE = 3.0
+"""Tokens that know this many times what a mean token does are kept for sure by `knowledge`."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class SaeTraining:
     """Rule that keeps latents while training."""
     region: Region = "noncoding"
     """Which bases are tokens."""
+    sampling: Sampling = "uniform"
+    """All of them alike, or each with a chance in proportion to what the model knows there: the
+    divergence of what it expects from its mean over the window. The gate is set on all alike."""
     steps: int = 1500
     """Optimiser steps."""
     tokens: int = 2048
@@ -84,6 +91,7 @@ class SaeTraining:
             ("tap", self.tap, get_args(Tap)),
             ("kind", self.kind, get_args(Kind)),
             ("region", self.region, get_args(Region)),
+            ("sampling", self.sampling, get_args(Sampling)),
         ):
             if value not in allowed:
                 raise OptionError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -210,10 +218,35 @@ def draw_tokens(
         keep &= ~corpus.coding[index]
     inner = slice(margin, config.window - margin)
     mask = torch.from_numpy(keep[:, inner]).to(device)
+    if config.sampling == "knowledge":
+        expected = F.softmax(model(ids, species, symmetric=True), -1)[:, inner]
+        chance = torch.from_numpy(rng.random(mask.shape, np.float32)).to(device)
+        mask &= chance < _known(expected, mask) / KNOWN_SHARE
     reads = read_tap(model, ids, species, config.layer, config.tap)
     tokens = torch.cat([reads.forward[:, inner][mask], reads.reverse[:, inner][mask]])
     order = torch.from_numpy(rng.permutation(len(tokens))).to(device)
     return tokens[order].clone()
+
+
+def _known(expected: Tensor, counts: Tensor) -> Tensor:
+    """What a model knows at bases over what it does at a mean one of those that count.
+
+    Parameters
+    ----------
+    expected : float tensor, shape [windows, length, 4]
+        Probabilities of the bases.
+    counts : bool tensor, shape [windows, length]
+
+    Returns
+    -------
+    known : float tensor, shape [windows, length]
+        Divergence from the mean expectation of the window, over its mean.
+    """
+    weight = counts[..., None].float()
+    usual = (expected * weight).sum(1) / weight.sum(1).clamp(min=1)
+    ratio = expected / usual[:, None].clamp(min=1e-9)
+    divergence = (expected * ratio.clamp(min=1e-9).log()).sum(-1)
+    return divergence / divergence[counts].mean()
 
 
 def train_sae(
@@ -332,6 +365,7 @@ def calibrate_gate(
 ) -> float:
     """The activation above which `config.k` latents of a training token are active on average."""
     largest, tokens = [], 0
+    config = replace(config, sampling="uniform")
     for draw in range(first_draw, first_draw + draws):
         x = draw_tokens(model, corpus, centres, config, draw=draw, windows=24)
         f = (x - whitening.mean) @ whitening.matrix - coder.centre

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workers.training.measures import EVALUABLE_TFS, FILE, FOLDER
+from workers.training.measures import EVALUABLE_TFS, FILE, FOLDER, SAMPLINGS
 
 if TYPE_CHECKING:
     from workers.training.corpus import Corpus
@@ -30,6 +30,13 @@ _COMMON = (
         help="Tap and blocks done before it, such as update:3; joint needs none. May be repeated.",
     ),
     click.option("--features", default=4096, show_default=True, help="Latents."),
+    click.option(
+        "--sampling",
+        type=click.Choice(SAMPLINGS),
+        default="uniform",
+        show_default=True,
+        help="Tokens alike, or where the model expects more than composition.",
+    ),
     click.option("--steps", default=800, show_default=True, help="Optimiser steps of each."),
     click.option("--tokens", default=2048, show_default=True, help="Tokens in a step."),
     click.option("--discovery", default="chrVII,chrXV", show_default=True, help="To choose on."),
