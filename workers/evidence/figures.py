@@ -6,10 +6,15 @@ from typing import Any, Final
 from workers.evidence.charts import Dot, Series, dot_chart, line_chart
 from workers.evidence.dictionaries import NAMES, ROLES
 from workers.evidence.goals import best_sum, measured
+from workers.evidence.page_tried import MEASURES, named
+from workers.evidence.tried import MODEL
 
 Records = Mapping[str, Mapping[str, Any]]
 
-FIGURES: Final = ("bits", "curve", "gate", "density", "binding", "instances", "structure")
+FIGURES: Final = (
+    *("bits", "curve", "gate", "density", "binding", "instances", "structure"),
+    *("frontier", "taps"),
+)
 """Names of the figures, each a file ``<name>.svg``."""
 
 
@@ -24,6 +29,8 @@ def figures(records: Records) -> dict[str, str]:
         "binding": _binding(numbers),
         "instances": _instances(numbers),
         "structure": _structure(numbers),
+        "frontier": _frontier(numbers),
+        "taps": _taps(numbers),
     }
 
 
@@ -166,6 +173,46 @@ def _structure(numbers: Mapping[str, Any]) -> str:
         x_label="AUROC per base",
         zero=0.5,
     )
+
+
+def _frontier(numbers: Mapping[str, Any]) -> str:
+    lines: dict[str, list[tuple[float, float | None]]] = {}
+    for row in _trials(numbers):
+        mine = row["subjects"][MODEL]
+        what, _, sampling = named(row["settings"]).partition(f", k {row['settings']['k']}")
+        lines.setdefault(what + sampling, []).append((mine["l0"], mine["recovered"]))
+    series = [
+        Series(what, tuple(x for x, _ in points), tuple(y for _, y in points))
+        for what, points in ((what, sorted(points)) for what, points in lines.items())
+    ]
+    return line_chart(
+        "Cross-entropy recovered by active features",
+        "Share of the cross-entropy recovered against the mean number of active features, of each "
+        "tap and width tried.",
+        series,
+        x_label="active features per base, L0",
+        y_label="cross-entropy recovered",
+    )
+
+
+def _taps(numbers: Mapping[str, Any]) -> str:
+    rows = {
+        named(row["settings"]): {said: _dot(row["over"][what]) for what, said in MEASURES.items()}
+        for row in _trials(numbers)
+    }
+    return dot_chart(
+        "Over the same dictionary on random weights",
+        "Difference of a dictionary of the model and of one of random weights, means over twelve "
+        "TFs with 95 % intervals of a block bootstrap.",
+        rows,
+        x_label="difference to random weights",
+        zero=0.0,
+    )
+
+
+def _trials(numbers: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = (numbers.get("tried") or {}).get("sae") or {}
+    return list(found.get("rows", []))
 
 
 def _dot(figure: Mapping[str, Any]) -> Dot:

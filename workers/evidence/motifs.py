@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from annotations.atlas import load_atlas
 from annotations.atlas_build import best_matches
+from annotations.cards import DictionaryCard
 from annotations.errors import WeightsError
 from annotations.jaspar import Motif
 from annotations.provenance import read_provenance
@@ -47,12 +48,7 @@ def motifs_stage(
         if folder is not None:
             tables[role] = load_atlas(folder, card.sha256).matches
         elif result is not None and (result / "matches.parquet").is_file():
-            made = read_provenance(result / "provenance.json").get("dictionary")
-            if not isinstance(made, dict) or made.get("sha256") != card.sha256:
-                raise WeightsError(
-                    f"{result} was not computed with the dictionary {card.id!r} that is in the "
-                    "models folders; annotate the genome again"
-                )
+            check_made_with(result, card)
             tables[role] = best_matches(pq.read_table(result / "matches.parquet"), per_row=PER_ROW)
         else:
             missing[role] = (
@@ -68,6 +64,22 @@ def motifs_stage(
             role: counted(table, units[role], least, motifs) for role, table in tables.items()
         },
     }
+
+
+def check_made_with(result: Path, card: DictionaryCard) -> None:
+    """Refuse a result of annotate that was computed with other weights.
+
+    Raises
+    ------
+    WeightsError
+        If its provenance names another dictionary, or none.
+    """
+    made = read_provenance(result / "provenance.json").get("dictionary")
+    if not isinstance(made, dict) or made.get("sha256") != card.sha256:
+        raise WeightsError(
+            f"{result} was not computed with the dictionary {card.id!r} that is in the "
+            "models folders; annotate the genome again"
+        )
 
 
 def counted(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from workers.evidence import page_binding, page_model
+from workers.evidence import page_binding, page_model, page_tried
 from workers.evidence.figures import figures
 from workers.evidence.goals import Goal, goals
 from workers.evidence.page_parts import NOT_MEASURED, lines_of, table
@@ -27,6 +27,7 @@ SECTIONS: Final[Sequence[tuple[str, Callable[[Numbers], list[str]]]]] = (
     ("5. Gene structure", page_binding.structure),
     ("6. Edits of the sequence", page_binding.causal),
     ("7. What failed", page_binding.failures),
+    ("8. What was tried", page_tried.tried),
 )
 
 

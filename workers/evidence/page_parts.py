@@ -77,6 +77,17 @@ def short(value: float | None, sign: bool = False) -> str:
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 
 
+def percent(share: float | None) -> str:
+    """A share in percent.
+
+    Examples
+    --------
+    >>> percent(0.954), percent(None)
+    ('95.4 %', '-')
+    """
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
 def picture(name: str, alt: str) -> list[str]:
     """A figure of the page."""
     return ["", f"![{alt}](evidence/{name}.svg)"]

@@ -1,6 +1,6 @@
 """The stages of the evidence: each reads some files, and writes one record.
 
-    sources bits quality motifs choice validation seeds pombe causal package    test
+    sources bits quality motifs choice validation seeds pombe species causal package tried    test
 
 `choice` reads training chromosomes alone; `validation` measures what was chosen on chrVIII, and
 `test` on chrIX and chrXIV. No other stage reads those two, and it does so once for a dictionary:
@@ -40,7 +40,9 @@ from workers.evidence.motifs import motifs_stage
 from workers.evidence.quality import quality_stage, seeds_stage
 from workers.evidence.reading import Shelf
 from workers.evidence.records import RESULTS, record_of, write_record
+from workers.evidence.species import species_stage
 from workers.evidence.structure import choose_structure, measure_structure
+from workers.evidence.tried import tried_stage
 from workers.training.measures import EVALUABLE_TFS
 from workers.training.reading import log_reading, was_read
 
@@ -68,6 +70,8 @@ class Plan:
     """Learning curve of the bundled model, JSON lines."""
     annotate: Path | None = None
     """Record of `benchmarks/annotate.py` over the whole genome with the bundled dictionary."""
+    sweeps: Path = RESULTS.parent
+    """Folder of the records of sweeps."""
     training: tuple[str, ...] = ()
     """Chromosomes that choices are made on; all that may be unless named."""
     log: Path
@@ -182,6 +186,10 @@ def _pombe(plan: Plan) -> dict[str, Any]:
     return {"contigs": list(POMBE_CONTIGS), "structure": found}
 
 
+def _species(plan: Plan) -> dict[str, Any]:
+    return species_stage(plan.compared, plan.results)
+
+
 def _causal(plan: Plan) -> dict[str, Any]:
     names = [name for name in FITTED_ON if not plan.training or name in plan.training]
     return causal_stage(plan.compared, plan.data.training_contigs(names or plan.training))
@@ -201,6 +209,10 @@ def _package(plan: Plan) -> dict[str, Any]:
         "bases_per_second": card.bases_per_second,
         "annotate": None if plan.annotate is None else _annotate_record(plan.annotate, plan.sha256),
     }
+
+
+def _tried(plan: Plan) -> dict[str, Any]:
+    return tried_stage(plan.sweeps)
 
 
 def _annotate_record(path: Path, sha256: str) -> dict[str, Any]:
@@ -239,8 +251,10 @@ STAGES: Final = {
         Stage("validation", (*_YEAST, LOCATIONS), _validation, "what was chosen, on chrVIII"),
         Stage("seeds", (*_YEAST, LOCATIONS), _seeds, "features that recur over seeds"),
         Stage("pombe", (POMBE, POMBE_GENES), _pombe, "gene structure of S. pombe"),
+        Stage("species", (), _species, "matches and gene concepts that hold on S. pombe"),
         Stage("causal", _YEAST, _causal, "edits of the ten best matches"),
         Stage("package", (), _package, "size and speed of what is bundled"),
+        Stage("tried", (), _tried, "models and dictionaries that were tried"),
         Stage("test", (*_YEAST, LOCATIONS), _test, "what was chosen, on chrIX and chrXIV, once"),
     )
 }

@@ -47,6 +47,26 @@ def score(value, over_pwm=None, over_random=None, task="loci"):
     return row
 
 
+def report(bases, coding, noncoding):
+    return {"step": 400, "bases": bases, "bits_coding": coding, "bits_noncoding": noncoding}
+
+
+def trial(k):
+    names = ("binding", "motif", "instances")
+    found = {
+        "l0": k - 0.5,
+        "recovered": 0.9 + k / 1000,
+        "fvu_whitened": 0.2,
+        "mean": {what: figure(0.1, 0.05, 0.15) for what in names},
+    }
+    settings = {"tap": "residual", "layer": 2, "features": 4096, "k": k}
+    return {
+        "settings": settings | {"sampling": "uniform", "steps": 800, "seed": 1},
+        "subjects": {"model": found, "control": found},
+        "over": {what: figure(0.0, -0.02, 0.02) for what in names},
+    }
+
+
 SUM = "PWM + feature, trained"
 OTHER = "PWM + feature, random"
 
@@ -236,6 +256,25 @@ def toy_records() -> dict[str, dict[str, Any]]:
         "test": measured(["chrIX", "chrXIV"]),
         "pombe": {"contigs": ["III"], "structure": measured(["III"])["structure"]},
         "seeds": {"threshold": 0.7, "contigs": ["chrVIII"], "rows": []},
+        "species": {
+            "matches": {"pairs": 40, "held": 30, "by_chance": 2.5, "chance_high": 6},
+            "concepts": {"CDS": {"pairs": 0, "held": 0, "by_chance": 0.0, "chance_high": 0}},
+        },
+        "tried": {
+            "lm": {
+                "file": "toy-lm-sweep.jsonl",
+                "rows": [
+                    {
+                        "model": "tree",
+                        "genomes": 6,
+                        "first": report(1_228_800, 1.99, 1.9),
+                        "last": report(24_576_000, 1.95, 1.85),
+                        "command": "saetrack train lm",
+                    }
+                ],
+            },
+            "sae": {"file": "toy-sae-frontier.jsonl", "rows": [trial(8), trial(16), trial(32)]},
+        },
         "causal": {
             "contigs": ["chrVII"],
             "tests": [
