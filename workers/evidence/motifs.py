@@ -66,6 +66,12 @@ def motifs_stage(
     }
 
 
+def specific_matches(matches: pa.Table) -> pa.Table:
+    """Confirmed matches to motifs that at most `COMMON` of background windows hold."""
+    confirmed = matches.filter(pc.match_substring(matches["evidence"], CONFIRMED))
+    return confirmed.filter(pc.less_equal(confirmed["background_rate"], COMMON))
+
+
 def check_made_with(result: Path, card: DictionaryCard) -> None:
     """Refuse a result of annotate that was computed with other weights.
 
@@ -98,7 +104,7 @@ def counted(
         Matrices of TFs.
     """
     confirmed = matches.filter(pc.match_substring(matches["evidence"], CONFIRMED))
-    specific = confirmed.filter(pc.less_equal(confirmed["background_rate"], COMMON))
+    specific = specific_matches(matches)
     by_tf = {}
     for tf, group in motifs.items():
         ids = pa.array([motif.matrix_id for motif in group])

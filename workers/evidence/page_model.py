@@ -190,6 +190,10 @@ def _seeds(numbers: Numbers) -> list[str]:
             f"{row['recurring']:,} of {row['live']:,} ({percent(row['recurring'] / row['live'])})"
             if row["live"]
             else "-",
+            f"{row['matched_recurring']:,} of {row['matched']:,} "
+            f"({percent(row['matched_recurring'] / row['matched'])})"
+            if row["matched"]
+            else "-",
             number(row["mean_r"], 2),
         ]
         for row in found["rows"]
@@ -212,7 +216,15 @@ def _seeds(numbers: Numbers) -> list[str]:
         f"{found['threshold']:g} over ten-base bins of non-coding sequence "
         f"({', '.join(found['contigs'])}).",
         "",
-        *table(["dictionary", "features that recur", "mean r of the best"], rows),
+        *table(
+            [
+                "dictionary",
+                "features that recur",
+                "of those with a confirmed specific motif",
+                "mean r of the best",
+            ],
+            rows,
+        ),
         "",
         "Of the feature chosen for each TF: r of its best partner, and the top-100 precision of "
         "both there.",

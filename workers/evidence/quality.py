@@ -8,9 +8,11 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from annotations.atlas import load_atlas
 from workers.evidence.binding import TOP, Ground
 from workers.evidence.data import YeastContig
 from workers.evidence.dictionaries import RANDOM, TRAINED, Compared
+from workers.evidence.motifs import specific_matches
 from workers.evidence.reading import Pooled, Shelf, pool
 from workers.evidence.sites import Loci, loci_of, near_locations
 from workers.evidence.statistics import local_maxima, precision_of_top
@@ -77,6 +79,7 @@ def seeds_stage(
 ) -> dict[str, Any]:
     """How many features have a counterpart in dictionaries of other seeds, and whether it binds."""
     trained = _pooled(compared, compared.trained.id, contigs, shelf)
+    matched = matched_features(compared)
     rows = []
     for card in compared.seeds:
         other = _pooled(compared, card.id, contigs, shelf)
@@ -99,13 +102,41 @@ def seeds_stage(
             {
                 "id": card.id,
                 "seed": (card.training or {}).get("seed"),
-                "live": int(live.sum()),
-                "recurring": int((best[live] >= RECURS).sum()),
-                "mean_r": round(float(best[live].mean()), 4) if live.any() else None,
+                **recurring(best, matched),
                 "tfs": tfs,
             }
         )
     return {"threshold": RECURS, "contigs": [one.name for one in contigs], "rows": rows}
+
+
+def recurring(best: Floats, matched: NDArray[np.int64]) -> dict[str, Any]:
+    """How many features have a partner in another dictionary.
+
+    Parameters
+    ----------
+    best : float64 array, shape (features,)
+        Correlation with the best partner; NaN for a feature that is silent.
+    matched : int64 array
+        Features with a confirmed match, which are counted by themselves as well.
+    """
+    live = ~np.isnan(best)
+    own = best[matched][live[matched]]
+    return {
+        "live": int(live.sum()),
+        "recurring": int((best[live] >= RECURS).sum()),
+        "matched": len(own),
+        "matched_recurring": int((own >= RECURS).sum()),
+        "mean_r": round(float(best[live].mean()), 4) if live.any() else None,
+    }
+
+
+def matched_features(compared: Compared) -> NDArray[np.int64]:
+    """Features with a confirmed specific motif in the atlas; none where there is no atlas."""
+    folder = compared.cards.atlas(compared.trained)
+    if folder is None:
+        return np.zeros(0, np.int64)
+    found = specific_matches(load_atlas(folder, compared.trained.sha256).matches)
+    return np.unique(found["feature"].to_numpy()).astype(np.int64)
 
 
 def _pooled(

@@ -21,7 +21,7 @@ from annotations.atlas import load_atlas
 from annotations.evidence import EVIDENCE
 from annotations.significance import SIGNIFICANT_Q
 from workers.evidence.dictionaries import Compared
-from workers.evidence.motifs import COMMON, CONFIRMED, check_made_with
+from workers.evidence.motifs import check_made_with, specific_matches
 
 Strings = NDArray[np.str_]
 
@@ -58,12 +58,10 @@ def species_stage(compared: Compared, results: Path | None) -> dict[str, Any]:
     atlas = load_atlas(folder, card.sha256)
     there = pq.read_table(result / "matches.parquet")
     concepts = pq.read_table(result / "concepts.parquet")
-    confirmed = atlas.matches.filter(pc.match_substring(atlas.matches["evidence"], CONFIRMED))
-    specific = confirmed.filter(pc.less_equal(confirmed["background_rate"], COMMON))
     found = there.filter(pc.match_substring(there["evidence"], EVIDENCE[0]))
     known = _enriched(atlas.concepts)
     return {
-        "matches": held(specific, found, by="cluster"),
+        "matches": held(specific_matches(atlas.matches), found, by="cluster"),
         "concepts": {
             name: held(of(known, name), of(_enriched(concepts), name), by="orientation")
             for name in sorted(set(known["concept"].to_pylist()))

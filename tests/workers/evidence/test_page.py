@@ -70,6 +70,20 @@ def test_numbers_stand_on_the_page():
     assert "None" not in page
 
 
+def test_seeds_say_how_many_features_and_matches_recur():
+    records = toy_records()
+    row = {"id": "toy-seed2", "seed": 2, "live": 8, "recurring": 2, "mean_r": 0.5}
+    partner = {"feature": 1, "partner": 2, "r": 0.3, "precision": 0.1, "partner_precision": 0.2}
+    row |= {"matched": 4, "matched_recurring": 3, "tfs": {"REB1": partner, "ABF1": None}}
+    records["seeds"]["numbers"]["rows"] = [row]
+    page = make_page(records)
+    assert "| toy-seed2 (seed 2) | 2 of 8 (25.0 %) | 3 of 4 (75.0 %) | 0.50 |" in page
+    assert "| REB1 | r .30; .10 and .20 |" in page
+    assert "| ABF1 | - |" in page
+    row |= {"live": 0, "recurring": 0, "matched": 0, "matched_recurring": 0, "mean_r": None}
+    assert "| toy-seed2 (seed 2) | - | - | - |" in make_page(records)
+
+
 def test_goals_say_reached_or_by_how_much_not():
     records = toy_records()
     assert goal(records, "bits per base, chrVIII, non-coding").reached is True

@@ -9,7 +9,7 @@ from annotations.match_table import MATCHES_SCHEMA
 from tests.workers.evidence.test_sites import contig, pooled
 from workers.evidence.edits import best_of_atlas
 from workers.evidence.motifs import counted
-from workers.evidence.quality import best_partners, density
+from workers.evidence.quality import best_partners, density, recurring
 from workers.evidence.sites import loci_of
 
 
@@ -32,6 +32,14 @@ def test_partners_are_the_features_that_fire_together():
     assert r[:2] == pytest.approx([1.0, 1.0])
     assert partner[:2].tolist() == [1, 0]
     assert np.isnan(r[2])
+
+
+def test_features_recur_from_a_correlation_of_seven_tenths_and_silent_ones_do_not_count():
+    best = np.array([0.9, 0.7, 0.6, np.nan])
+    expected = {"live": 3, "recurring": 2, "matched": 2, "matched_recurring": 1, "mean_r": 0.7333}
+    assert recurring(best, np.array([0, 2, 3])) == expected
+    none = {"live": 0, "recurring": 0, "matched": 0, "matched_recurring": 0, "mean_r": None}
+    assert recurring(np.array([np.nan]), np.array([], np.int64)) == none
 
 
 def matches(*rows):
