@@ -83,10 +83,15 @@ def _models(found: Numbers | None) -> list[str]:
                 f"{number(report['bits_coding'])} / {number(report['bits_noncoding'])}",
             )
         ]
-        rows.append([row["model"], str(row["genomes"]), *cells])
+        known = "; ".join(
+            f"{tf} {short(one['below'])} ({one['bound']})"
+            for tf, one in (row["gate"] or {}).items()
+        )
+        rows.append([row["model"], str(row["genomes"]), *cells, known or "-"])
     return [
         f"Bits per base on chrVIII at the first and the last report of each run "
-        f"(`benchmarks/results/{found['file']}` has all reports and commands).",
+        f"(`benchmarks/results/{found['file']}` has all reports and commands); and bits below "
+        "composition at the cores of bound sites there (number of sites).",
         "",
         *table(
             [
@@ -96,6 +101,7 @@ def _models(found: Numbers | None) -> list[str]:
                 "coding / non-coding",
                 "million bases, last",
                 "coding / non-coding, last",
+                "at bound cores",
             ],
             rows,
         ),

@@ -49,7 +49,7 @@ def _read(folder: Path, kind: str, condense: Any) -> dict[str, Any] | None:
 
 
 def _models(lines: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each model its first report and its last."""
+    """Of each model its first report and its last, and the gate where it was measured then."""
     names = ("step", "bases", "bits_coding", "bits_noncoding")
     rows: dict[str, dict[str, Any]] = {}
     for line in lines:
@@ -62,6 +62,7 @@ def _models(lines: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
             },
         )
         row["last"] = {name: line[name] for name in names}
+        row["gate"] = line.get("gate")
         row["command"] = line["command"]
     return list(rows.values())
 

@@ -62,7 +62,7 @@ def test_numbers_stand_on_the_page():
     assert "Made by: train two more." in page
     assert "| motif clusters | 40 | 30 (75.0 %) | 2.5 (6) |" in page
     assert "| `CDS` | 0 | 0 (-) | 0.0 (0) |" in page
-    assert "| tree | 6 | 1.2 | 1.990 / 1.900 | 24.6 | 1.950 / 1.850 |" in page
+    assert "| tree | 6 | 1.2 | 1.990 / 1.900 | 24.6 | 1.950 / 1.850 | REB1 .23 (14) |" in page
     assert (
         "| residual:2, 4,096, k 8 | 7.5 / 7.5 | 90.8 % / 90.8 % | .10 / .10; .00 [-.02, .02] |"
         in page

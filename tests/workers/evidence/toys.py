@@ -270,6 +270,7 @@ def toy_records() -> dict[str, dict[str, Any]]:
                         "first": report(1_228_800, 1.99, 1.9),
                         "last": report(24_576_000, 1.95, 1.85),
                         "command": "saetrack train lm",
+                        "gate": {"REB1": {"bound": 14, "below": 0.23}},
                     }
                 ],
             },
