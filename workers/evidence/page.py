@@ -28,6 +28,7 @@ SECTIONS: Final[Sequence[tuple[str, Callable[[Numbers], list[str]]]]] = (
     ("6. Edits of the sequence", page_binding.causal),
     ("7. What failed", page_binding.failures),
     ("8. What was tried", page_tried.tried),
+    ("9. Speed and size", page_model.package),
 )
 
 

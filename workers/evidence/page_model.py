@@ -1,13 +1,16 @@
 """Sections of the page about the language model and its dictionary."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from workers.evidence.dictionaries import NAMES
 from workers.evidence.goals import measured
 from workers.evidence.page_parts import lines_of, number, percent, picture, short, small, table
 
 Numbers = Mapping[str, Any]
+
+SHOWN_FILES: Final = 3
+"""Largest bundled files that are named."""
 
 
 def bits(numbers: Numbers) -> list[str]:
@@ -230,6 +233,37 @@ def _seeds(numbers: Numbers) -> list[str]:
         "both there.",
         "",
         *table(["TF", *(row["id"] for row in found["rows"])], by_tf),
+    ]
+
+
+def package(numbers: Numbers) -> list[str]:
+    """How fast the dictionary is, and how large what is bundled."""
+    found = numbers.get("package")
+    if found is None:
+        return lines_of(None)
+    largest = sorted(found["files"].items(), key=lambda file: -file[1])[:SHOWN_FILES]
+    size = (
+        f"Bundled: {found['bytes'] / 1e6:.1f} MB in {len(found['files'])} files; the largest are "
+        + ", ".join(f"`{name}` ({n / 1e6:.1f} MB)" for name, n in largest)
+        + "."
+    )
+    run = found["annotate"]
+    if run is None:
+        return [size, "", "`saetrack annotate` over the whole genome: not measured."]
+    stages = sorted(run["stages"].items(), key=lambda stage: -stage[1])
+    return [
+        size,
+        "",
+        f"`saetrack annotate` over {run['bases']:,} bases, both strands, with genes and motifs, "
+        f"{run['threads']} threads, {run['date']}: **{run['minutes']:.1f} minutes**, "
+        f"{run['encoded_per_second']:,.0f} bases per second while encoding "
+        f"(`{run['command']}`, load {run['load_average_before']} before it; "
+        f"`benchmarks/results/{run['file']}`).",
+        "",
+        *table(
+            ["stage", "seconds"],
+            [[name, number(seconds, 0)] for name, seconds in stages if seconds >= 1],
+        ),
     ]
 
 

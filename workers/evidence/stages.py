@@ -234,6 +234,8 @@ def _annotate_record(path: Path, sha256: str) -> dict[str, Any]:
             "threads": best["threads"],
             "load_average_before": best.get("load_average_before"),
             "minutes": round(best["seconds"] / 60, 2),
+            "encoded_per_second": best["bases_per_second"],
+            "stages": {name: row["seconds"] for name, row in best["stages"].items()},
             "dictionary_sha256": sha256,
         }
     except (ValueError, KeyError, TypeError) as error:

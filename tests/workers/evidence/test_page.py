@@ -70,6 +70,17 @@ def test_numbers_stand_on_the_page():
     assert "None" not in page
 
 
+def test_speed_and_size_are_those_of_the_package():
+    records = toy_records()
+    page = make_page(records)
+    assert "**33.0 minutes**, 23,788 bases per second while encoding" in page
+    assert "| encoding | 1500 |\n| merging: motifs | 400 |\n" in page
+    assert "| reading |" not in page
+    assert "Bundled: 15.0 MB in 1 files; the largest are `model.json` (0.0 MB)." in page
+    records["package"]["numbers"]["annotate"] = None
+    assert "over the whole genome: not measured." in make_page(records)
+
+
 def test_seeds_say_how_many_features_and_matches_recur():
     records = toy_records()
     row = {"id": "toy-seed2", "seed": 2, "live": 8, "recurring": 2, "mean_r": 0.5}
