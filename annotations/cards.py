@@ -150,7 +150,7 @@ class DictionaryCard:
     model_sha256: str
     """Of the weights of that model."""
     layer: int
-    """Blocks of the model done before the tap."""
+    """Blocks of the model done at the tap; of the tap `block` it is the last of them."""
     d_in: int
     """Channels of the tap."""
     d_sae: int

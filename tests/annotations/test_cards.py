@@ -179,7 +179,7 @@ def test_a_model_card_that_is_wrong_is_refused(tmp_path, changes, message):
         ({"gate": "relu"}, "gate must be one of jumprelu, topk, batch_topk"),
         ({"gate": "topk", "k": None}, "gate topk needs k"),
         ({"dtype": "float16"}, "dtype must be one of float32, bfloat16"),
-        ({"tap": "logits"}, "tap must be one of residual, update, pair, joint"),
+        ({"tap": "logits"}, "tap must be one of residual, update, pair, joint, block, got"),
         ({"tokenization": "kmer"}, "above 1 for any other, got 1 for 'kmer'"),
         ({"tokenization": "kmer", "nt_per_token": 6}, "that of model 'tree' says 1"),
         ({"stride": 0}, "at least 1"),

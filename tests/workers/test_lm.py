@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig
 from workers.training import lm
@@ -229,6 +230,23 @@ def test_a_shorter_run_is_refused_in_the_cooldown(corpus, tmp_path):
     train(corpus, tmp_path, replace(COOLED, steps=12))
     with pytest.raises(ValueError, match="other settings"):
         train(corpus, tmp_path, COOLED)
+
+
+def test_a_checkpoint_of_before_a_size_could_be_chosen_goes_on(corpus, tmp_path):
+    model = train(corpus, tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    settings = json.loads(metadata["settings"])
+    del settings["model"]["hidden"]
+    save_file(tensors, path, metadata=metadata | {"settings": json.dumps(settings)})
+    again = train(corpus, tmp_path)
+    assert all(torch.equal(w, weights_of(again)[name]) for name, w in weights_of(model).items())
+    settings["model"]["width"] = 4
+    save_file(tensors, path, metadata=metadata | {"settings": json.dumps(settings)})
+    with pytest.raises(ValueError, match="other settings"):
+        train(corpus, tmp_path)
 
 
 def test_a_longer_cosine_is_refused(corpus, tmp_path):

@@ -1,12 +1,14 @@
 """Taps of both towers: what a base sees, both strands alike, splices, and the grid of windows."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from annotations import cards
 from annotations.active_bases import Activations, sort
 from annotations.cards import find_cards
 from annotations.errors import CoordinateError, WeightsError
@@ -18,6 +20,7 @@ from tests.workers.factories import DICTIONARY_ID, LAYER, TINY, make_tiny_models
 from workers.language_models.loading import load_language_model
 from workers.language_models.paired_taps import (
     BlockReader,
+    Tap,
     TwoSidedReader,
     UpdateReader,
     at_tap,
@@ -27,6 +30,7 @@ from workers.language_models.paired_taps import (
 from workers.language_models.paired_tree import PairedTree, PairedTreeReader
 from workers.pipeline import run_shard
 from workers.registry import open_dictionary
+from workers.training.cli import TAP_TITLES
 from workers.training.grids import grid_agreement
 
 TAPS = ("pair", "joint")
@@ -143,6 +147,10 @@ def test_a_splice_of_one_strand_counts_half(tree):
 def test_a_joint_tap_lies_above_all_blocks(tree):
     with pytest.raises(CoordinateError, match="the tap joint lies above all 2 blocks"):
         TwoSidedReader(tree, "joint").activations(CODES, 1)
+
+
+def test_taps_are_the_same_everywhere():
+    assert get_args(Tap) == cards.TAPS == tuple(TAP_TITLES)
 
 
 def test_the_residual_tap_is_the_reader_itself(tree):

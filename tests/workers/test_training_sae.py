@@ -194,6 +194,15 @@ def test_tokens_of_knowledge_are_drawn_where_the_model_expects_most(corpus):
     )
 
 
+def test_a_model_that_knows_nothing_has_no_tokens_of_knowledge(model, corpus):
+    nothing = PairedTree(TINY).eval()
+    with torch.no_grad():
+        nothing.out.weight.zero_()
+    config = SaeTraining(window=96, features=32, k=4, steps=1, tokens=64, sampling="knowledge")
+    with pytest.raises(ValueError, match="the model expects the same of every base"):
+        train_sae(nothing, corpus, config)
+
+
 @pytest.mark.parametrize("kind", ["batchtopk", "topk"])
 def test_training_explains_variance_and_calibrates_the_gate(model, corpus, kind):
     lines = []

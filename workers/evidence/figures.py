@@ -179,19 +179,19 @@ def _frontier(numbers: Mapping[str, Any]) -> str:
     lines: dict[str, list[tuple[float, float | None]]] = {}
     for row in _trials(numbers):
         mine = row["subjects"][MODEL]
-        what, _, sampling = named(row["settings"]).partition(f", k {row['settings']['k']}")
-        lines.setdefault(what + sampling, []).append((mine["l0"], mine["recovered"]))
+        what = named(row["settings"], k=False)
+        lines.setdefault(what, []).append((mine["l0"], mine["bits_lost"]))
     series = [
         Series(what, tuple(x for x, _ in points), tuple(y for _, y in points))
         for what, points in ((what, sorted(points)) for what, points in lines.items())
     ]
     return line_chart(
-        "Cross-entropy recovered by active features",
-        "Share of the cross-entropy recovered against the mean number of active features, of each "
-        "tap and width tried.",
+        "Bits lost by active features",
+        "Bits per base that the reconstruction costs the model against the mean number of active "
+        "features, of each tap and width tried.",
         series,
         x_label="active features per base, L0",
-        y_label="cross-entropy recovered",
+        y_label="bits lost",
     )
 
 

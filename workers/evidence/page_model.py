@@ -323,7 +323,7 @@ def _species(numbers: Numbers) -> list[str]:
     if found is None:
         return lines_of(None)
     if "missing" in found:
-        return [f"No result of the genome of *S. pombe* was given; {found['missing']}."]
+        return [f"No result of the genome of *S. pombe* was given; `{found['missing']}`."]
 
     def cells(said: str, row: Mapping[str, Any]) -> list[str]:
         share = row["held"] / row["pairs"] if row["pairs"] else None
@@ -333,10 +333,11 @@ def _species(numbers: Numbers) -> list[str]:
     return [
         "Pairs of a feature row and a motif cluster that are confirmed and specific in the atlas, "
         "and pairs with a gene concept that are enriched there, that are enriched on the genome "
-        "of *S. pombe* too, of which the model and the dictionary have seen nothing. By chance: "
-        "mean (and largest) number where the rows are exchanged at random, 200 times. A detector "
-        "of a word fires on it anywhere, so a pair that holds is no accident of one genome; "
-        "that it is bound there does not follow.",
+        f"of *S. pombe* too ({found['bases']:,} bases), of which the model and the dictionary have "
+        "seen nothing. By chance: mean (and largest) number where each row is another one, drawn "
+        f"from all rows, {found['draws']:,} times. A detector of a word fires on it anywhere, so a "
+        "pair that holds is no accident of one genome; that it is bound there does not follow. "
+        f"Made of the result of `{found['recipe']}`.",
         "",
         *table(
             ["what", "pairs in the atlas", "hold on *S. pombe*", "by chance"],

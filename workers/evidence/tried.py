@@ -7,7 +7,7 @@ Neither reads a test chromosome.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ LM_SWEEP: Final = "lm-sweep"
 FRONTIER: Final = "sae-frontier"
 MODEL, CONTROL = "model", "control"
 _SETTINGS: Final = ("tap", "layer", "features", "k", "sampling", "steps", "seed")
+
+Lines = list[dict[str, Any]]
 
 
 def tried_stage(folder: Path) -> dict[str, Any]:
@@ -30,25 +32,26 @@ def tried_stage(folder: Path) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        If a line is not one of such a sweep.
+        If a line is not one of such a sweep, or two are of the same settings.
     """
     return {"lm": _read(folder, LM_SWEEP, _models), "sae": _read(folder, FRONTIER, _dictionaries)}
 
 
-def _read(folder: Path, kind: str, condense: Any) -> dict[str, Any] | None:
+def _read(folder: Path, kind: str, condense: Callable[[Lines], Lines]) -> dict[str, Any] | None:
     files = sorted(folder.glob(f"*-{kind}.jsonl"))
     if not files:
         return None
     try:
         lines = [json.loads(line) for line in files[-1].read_text("utf-8").splitlines() if line]
-        return {"file": files[-1].name, "rows": condense(lines)}
+        rows = condense(lines)
+        return {"file": files[-1].name, "rows": rows} if rows else None
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(
-            f"{files[-1]} does not hold the lines of a {kind}: {error!r}; make it again"
+            f"{files[-1]} does not hold the lines of a sweep: {error!r}; make it again"
         ) from error
 
 
-def _models(lines: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _models(lines: Lines) -> Lines:
     """Of each model its first report and its last, and the gate where it was measured then."""
     names = ("step", "bases", "bits_coding", "bits_noncoding")
     rows: dict[str, dict[str, Any]] = {}
@@ -63,20 +66,20 @@ def _models(lines: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         )
         row["last"] = {name: line[name] for name in names}
         row["gate"] = line.get("gate")
-        row["command"] = line["command"]
     return list(rows.values())
 
 
-def _dictionaries(lines: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _dictionaries(lines: Lines) -> Lines:
     """Of each trial its settings, fidelity, means over TFs, and how far it is over its control."""
-    return [
+    rows = [
         {
             "settings": {name: line["settings"][name] for name in _SETTINGS},
             "subjects": {
                 name: {
                     "l0": found["fidelity"]["l0"],
-                    "recovered": found["fidelity"]["recovered"],
                     "fvu_whitened": found["fidelity"]["fvu_whitened"],
+                    "bits_lost": _bits_lost(found["fidelity"], "bits_dictionary"),
+                    "bits_lost_by_mean": _bits_lost(found["fidelity"], "bits_mean"),
                     "mean": found["mean"],
                 }
                 for name, found in line["subjects"].items()
@@ -85,3 +88,13 @@ def _dictionaries(lines: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for line in lines
     ]
+    settings = [row["settings"] for row in rows]
+    twice = next((one for one in settings if settings.count(one) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two lines of the settings {twice}")
+    return rows
+
+
+def _bits_lost(fidelity: Mapping[str, float], spliced: str) -> float:
+    """Bits per base that replacing the tap costs the model."""
+    return round(fidelity[spliced] - fidelity["bits"], 5)

@@ -16,7 +16,7 @@ random-model`); the fourth, GC content, needs no model.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 from annotations.cards import DictionaryCard, find_cards
 from annotations.errors import OptionError
 from annotations.sequences import reverse_complement
+from workers.language_models.paired_taps import Tap, read_and_written
 from workers.language_models.paired_tree import N_CODE
 from workers.registry import Encoder, open_dictionary
 from workers.sae import SparseCoder
@@ -190,12 +191,20 @@ def write_baselines(
     ------
     StateError
         If a baseline is there already.
+    OptionError
+        If the dictionary is a transcoder: what a baseline reads it would write as well.
     SaetrackError
         As `workers.registry.open_dictionary`, `sample_tap` and `baseline_coder`.
     """
     settings = settings or BaselineSettings()
     cards = find_cards(models)
     card = cards.dictionary(dictionary)
+    reads, writes = read_and_written(cast(Tap, card.tap), card.d_in)
+    if reads != writes:
+        raise OptionError(
+            f"{card.id!r} is a transcoder, of which there are no neurons or components that read "
+            "one thing and write another; name a dictionary of another tap"
+        )
     model = cards.model(card.model_id)
     sample = sample_tap(open_dictionary(card, models), contigs, settings)
     written = []

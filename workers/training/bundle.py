@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +17,7 @@ from annotations.cards import (
 )
 from annotations.errors import StateError
 from workers.canary import CANARY_SEQUENCE
+from workers.language_models.paired_taps import Tap, read_and_written
 from workers.language_models.paired_tree import PairedTree, PairedTreeConfig, load_paired_tree
 from workers.registry import open_dictionary, write_canary
 from workers.sae import SparseCoder, fold_whitening
@@ -163,7 +164,7 @@ def write_coder(
     title, source : str
         For the card.
     layer : int
-        Blocks done before the tap.
+        Blocks done at the tap.
     tap : str
         What is read there, one of `annotations.cards.TAPS`.
     k : int, optional
@@ -188,7 +189,7 @@ def write_coder(
     if (folder / SAE_WEIGHTS).exists():
         raise StateError(f"{folder} holds a dictionary already; choose another id or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    save_sae_lens(coder, folder)
+    save_sae_lens(coder, folder, metadata=_read_there(tap, layer, coder.d_in))
     card = DictionaryCard(
         id=folder.name,
         title=title,
@@ -212,6 +213,15 @@ def write_coder(
     card = replace(card, canary=write_canary(card, encoder, CANARY_SEQUENCE))
     write_card(card, folder)
     return card
+
+
+def _read_there(tap: str, layer: int, width: int) -> dict[str, Any]:
+    """What other programs must be told of a dictionary that is no autoencoder."""
+    reads, writes = read_and_written(cast(Tap, tap), width)
+    if reads == writes:
+        return {}
+    channels = {"reads": [reads.start, reads.stop], "writes": [writes.start, writes.stop]}
+    return {"tap": tap, "layer": layer, **channels}
 
 
 def folded(trained: TrainedSae) -> SparseCoder:

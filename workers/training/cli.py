@@ -20,7 +20,7 @@ TAP_TITLES = {
     "update": "the embedding taken away, ",
     "pair": "both towers ",
     "joint": "where its towers meet ",
-    "block": "a transcoder of one block, ",
+    "block": "what its last block adds, from what it is given, ",
 }
 """What a tap is called in the title of a dictionary."""
 
@@ -188,7 +188,7 @@ def random_model(models: Path, like: str, model_id: str, seed: int) -> None:
 @click.option("--models", type=FOLDER, required=True, help="Models folder.")
 @click.option("--model", "model_id", required=True, help="Id of the model to read.")
 @click.option("--id", "dictionary_id", required=True, help="Id of the new dictionary.")
-@click.option("--layer", default=2, show_default=True, help="Blocks done before the tap.")
+@click.option("--layer", default=2, show_default=True, help="Blocks done at the tap.")
 @click.option(
     "--tap",
     type=click.Choice(TAPS),
@@ -224,7 +224,7 @@ def sae(
     threads: int,
     **settings: Any,
 ) -> None:
-    """Train a sparse autoencoder on one tap of a model, in whitened space.
+    """Train a sparse autoencoder, or a transcoder, on one tap of a model, in whitened space.
 
     The result is a sae-lens folder with one calibrated gate (JumpReLU), in
     MODELS/MODEL/ID.

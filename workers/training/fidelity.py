@@ -9,6 +9,7 @@ what is expected of a base from what the model as it is expects (Karvonen et al.
 arXiv:2503.09532), with the tap replaced by the dictionary's reconstruction or by its mean.
 Both are over A, C, G and T, given that the base is one of the four. A model without a head
 has neither: they are null, with the reason. Of a transcoder only what it writes is measured.
+What the mean of a tap costs differs by tap, so shares recovered compare within a tap alone.
 """
 
 import math

@@ -384,11 +384,13 @@ def _same_so_far(metadata: dict[str, str], settings: str, config: LmTraining) ->
 
     With a cooldown the number of steps changes nothing before the cooldown begins.
     """
-    if metadata["settings"] == settings:
+    ours, theirs = json.loads(settings), json.loads(metadata["settings"])
+    # a checkpoint of before a size could be chosen has the one there was
+    theirs["model"] = json.loads(json.dumps(asdict(PairedTreeConfig()))) | theirs["model"]
+    if ours == theirs:
         return True
     if int(metadata["step"]) > config.constant_steps:
         return False
-    ours, theirs = json.loads(settings), json.loads(metadata["settings"])
     theirs["training"]["steps"] = ours["training"]["steps"]
     return bool(ours == theirs)
 

@@ -52,7 +52,7 @@ class SaeTraining:
     """How a sparse autoencoder is trained; every field is written to its card."""
 
     layer: int = 2
-    """Blocks of the language model done before the tap."""
+    """Blocks of the language model done at the tap."""
     tap: Tap = "residual"
     """What is read there (`workers.language_models.paired_taps`)."""
     features: int = 4096
@@ -65,7 +65,8 @@ class SaeTraining:
     """Which bases are tokens."""
     sampling: Sampling = "uniform"
     """All of them alike, or each with a chance in proportion to what the model knows there: the
-    divergence of what it expects from its mean over the window. The gate is set on all alike."""
+    divergence of what it expects from its mean over the window. What is whitened is drawn so,
+    too; the gate is set on all alike."""
     steps: int = 1500
     """Optimiser steps."""
     tokens: int = 2048
@@ -241,12 +242,23 @@ def _known(expected: Tensor, counts: Tensor) -> Tensor:
     -------
     known : float tensor, shape [windows, length]
         Divergence from the mean expectation of the window, over its mean.
+
+    Raises
+    ------
+    OptionError
+        If the model expects the same of every base.
     """
     weight = counts[..., None].float()
     usual = (expected * weight).sum(1) / weight.sum(1).clamp(min=1)
     ratio = expected / usual[:, None].clamp(min=1e-9)
     divergence = (expected * ratio.clamp(min=1e-9).log()).sum(-1)
-    return divergence / divergence[counts].mean()
+    mean = divergence[counts].mean()
+    if mean < 1e-6:
+        raise OptionError(
+            "tokens cannot be drawn by knowledge: the model expects the same of every base; "
+            "use the sampling uniform"
+        )
+    return divergence / mean
 
 
 def train_sae(

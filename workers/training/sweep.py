@@ -34,7 +34,7 @@ from workers.evidence.statistics import (
     local_maxima,
     precision_of_top,
 )
-from workers.language_models.paired_taps import at_tap, tap_reach
+from workers.language_models.paired_taps import at_tap, check_tap, tap_reach
 from workers.language_models.paired_tree import PairedTree, PairedTreeReader
 from workers.registry import Encoder
 from workers.training.binding import column_auroc
@@ -50,6 +50,8 @@ TOP = 100
 """Best loci by which a feature is chosen, and as many by which it is measured."""
 STRIDE = 1024
 """Bases that a window of a dictionary owns in which it is tried."""
+FIDELITY_WINDOWS = 250
+"""Windows in which fidelity is measured, which reads them five times over."""
 MEASURES = ("binding", "motif", "instances")
 """Share of binding sites among the best loci; share of motif hits; AUROC of bound instances."""
 
@@ -100,7 +102,13 @@ def window_for(model: PairedTree, config: SaeTraining) -> SaeTraining:
     """Settings whose windows are long enough for their inner two thirds to have all their context.
 
     The window stays where it is long enough already.
+
+    Raises
+    ------
+    CoordinateError
+        If the model has no such tap.
     """
+    check_tap(model, config.layer, config.tap)
     margin = tap_reach(model, config.layer, config.tap)
     return replace(config, window=max(config.window, 6 * -(-margin // 8) * 8))
 
@@ -228,7 +236,7 @@ def try_settings(
         trained = train_sae(subject.model, corpus, own)
         seconds = time.monotonic() - begin
         encoder = opened(subject, trained, own)
-        sample = random_windows(*validation, window=own.window)
+        sample = random_windows(*validation, window=own.window, windows=FIDELITY_WINDOWS)
         (fidelity,) = measure_fidelity(encoder, sample, batch=64, shrink=config.shrink)
         chosen = choose(read_side(encoder, discovery), discovery)
         samples[name] = measure(read_side(encoder, evaluation), evaluation, chosen)

@@ -27,7 +27,8 @@ _COMMON = (
         multiple=True,
         default=("residual:2",),
         show_default=True,
-        help="Tap and blocks done before it, such as update:3; joint needs none. May be repeated.",
+        help="Tap and blocks done at it, such as update:3 or block:3; joint needs none. May be "
+        "repeated.",
     ),
     click.option("--features", default=4096, show_default=True, help="Latents."),
     click.option(
@@ -192,6 +193,7 @@ def _trials(
     subject: "Subject", taps: Sequence[str], ks: Sequence[int], settings: dict[str, Any]
 ) -> "Iterator[SaeTraining]":
     from annotations.errors import OptionError
+    from workers.language_models.paired_taps import check_tap
     from workers.training.sae import SaeTraining
 
     for text, k in product(taps, ks):
@@ -202,7 +204,9 @@ def _trials(
                 f"update:3, or joint; got {text!r}"
             )
         blocks = int(layer) if layer.isdigit() else len(subject.model.blocks)
-        yield SaeTraining(tap=tap, layer=blocks, k=k, **settings)  # type: ignore[arg-type]  # checked there
+        config = SaeTraining(tap=tap, layer=blocks, k=k, **settings)  # type: ignore[arg-type]  # checked there
+        check_tap(subject.model, config.layer, config.tap)
+        yield config
 
 
 def _sides(genomes: Path, data: Path, contigs: Sequence[str], tfs: str, taxon: str) -> "list[Side]":

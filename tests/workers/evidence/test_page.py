@@ -63,10 +63,9 @@ def test_numbers_stand_on_the_page():
     assert "| motif clusters | 40 | 30 (75.0 %) | 2.5 (6) |" in page
     assert "| `CDS` | 0 | 0 (-) | 0.0 (0) |" in page
     assert "| tree | 6 | 1.2 | 1.990 / 1.900 | 24.6 | 1.950 / 1.850 | REB1 .23 (14) |" in page
-    assert (
-        "| residual:2, 4,096, k 8 | 7.5 / 7.5 | 90.8 % / 90.8 % | .10 / .10; .00 [-.02, .02] |"
-        in page
-    )
+    trial = "| residual:2, 4,096, k 8 | 7.5 / 7.5 | 0.009 of 0.090 | 0.200 / 0.200 |"
+    assert f"{trial} .10 / .10; .00 [-.02, .02] |" in page
+    assert "binding sites: none; motif hits: none" in page
     assert "None" not in page
 
 
@@ -79,6 +78,16 @@ def test_speed_and_size_are_those_of_the_package():
     assert "Bundled: 15.0 MB in 1 files; the largest are `model.json` (0.0 MB)." in page
     records["package"]["numbers"]["annotate"] = None
     assert "over the whole genome: not measured." in make_page(records)
+
+
+def test_what_is_surely_above_random_weights_is_named():
+    records = toy_records()
+    row = records["tried"]["numbers"]["sae"]["rows"][1]
+    row["over"]["motif"] = figure(0.03, 0.01, 0.05)
+    page = make_page(records)
+    assert "binding sites: none; motif hits: residual:2, 4,096, k 16; bound copies" in page
+    records["tried"]["numbers"]["sae"] = None
+    assert "surely above random weights, by measure" not in make_page(records)
 
 
 def test_seeds_say_how_many_features_and_matches_recur():

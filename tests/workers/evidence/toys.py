@@ -55,8 +55,9 @@ def trial(k):
     names = ("binding", "motif", "instances")
     found = {
         "l0": k - 0.5,
-        "recovered": 0.9 + k / 1000,
         "fvu_whitened": 0.2,
+        "bits_lost": 0.01 - k / 10_000,
+        "bits_lost_by_mean": 0.09,
         "mean": {what: figure(0.1, 0.05, 0.15) for what in names},
     }
     settings = {"tap": "residual", "layer": 2, "features": 4096, "k": k}
@@ -257,6 +258,10 @@ def toy_records() -> dict[str, dict[str, Any]]:
         "pombe": {"contigs": ["III"], "structure": measured(["III"])["structure"]},
         "seeds": {"threshold": 0.7, "contigs": ["chrVIII"], "rows": []},
         "species": {
+            "contigs": 4,
+            "bases": 12_600_000,
+            "draws": 200,
+            "recipe": "saetrack annotate toy",
             "matches": {"pairs": 40, "held": 30, "by_chance": 2.5, "chance_high": 6},
             "concepts": {"CDS": {"pairs": 0, "held": 0, "by_chance": 0.0, "chance_high": 0}},
         },
@@ -269,7 +274,6 @@ def toy_records() -> dict[str, dict[str, Any]]:
                         "genomes": 6,
                         "first": report(1_228_800, 1.99, 1.9),
                         "last": report(24_576_000, 1.95, 1.85),
-                        "command": "saetrack train lm",
                         "gate": {"REB1": {"bound": 14, "below": 0.23}},
                     }
                 ],
