@@ -63,7 +63,7 @@ def test_numbers_stand_on_the_page():
     assert "| motif clusters | 40 | 30 (75.0 %) | 2.5 (6) |" in page
     assert "| `CDS` | 0 | 0 (-) | 0.0 (0) |" in page
     assert "| tree | 6 | 1.2 | 1.990 / 1.900 | 24.6 | 1.950 / 1.850 | REB1 .23 (14) |" in page
-    trial = "| residual:2, 4,096, k 8 | 7.5 / 7.5 | 0.009 of 0.090 | 0.200 / 0.200 |"
+    trial = "| residual:2, 4,096, k 8, 800 steps | 7.5 / 7.5 | 0.009 of 0.090 | 0.200 / 0.200 |"
     assert f"{trial} .10 / .10; .00 [-.02, .02] |" in page
     assert "binding sites: none; motif hits: none" in page
     assert "None" not in page
@@ -84,8 +84,11 @@ def test_what_is_surely_above_random_weights_is_named():
     records = toy_records()
     row = records["tried"]["numbers"]["sae"]["rows"][1]
     row["over"]["motif"] = figure(0.03, 0.01, 0.05)
+    row["over"]["instances"] = figure(None)
     page = make_page(records)
-    assert "binding sites: none; motif hits: residual:2, 4,096, k 16; bound copies" in page
+    assert (
+        "binding sites: none; motif hits: residual:2, 4,096, k 16, 800 steps; bound copies" in page
+    )
     records["tried"]["numbers"]["sae"] = None
     assert "surely above random weights, by measure" not in make_page(records)
 
