@@ -96,7 +96,7 @@ def line_chart(
         shapes.append(Line(across, height - bottom, across, height - bottom + 4, INK))
         shapes.append(Text(across, height - bottom + 18, f"{x:g}", SIZE, INK, "middle"))
     shapes.append(Text((left + width - right) / 2, height - 8, x_label, SIZE, INK, "middle"))
-    shapes.append(Text(8, 36, y_label, 11, INK))
+    shapes.append(Text(8, 28, y_label, 11, INK))
     names = []
     for number, (name, level) in enumerate(levels.items()):
         colour = COLOURS[(len(series) + number) % len(COLOURS)]
