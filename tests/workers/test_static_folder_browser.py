@@ -60,12 +60,14 @@ class Ranges(Whole):
 
 
 @pytest.fixture
-def host(request, folder):
+def host(request, folder, browser):
     """Address of the folder on a host of files."""
     handler = functools.partial(request.param, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
+        # or what a page still asks for is refused, and its messages are those of the next test
+        browser.goto("about:blank")
         server.shutdown()
 
 
