@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from annotations.options import names_of
 from annotations.provenance import environment, peak_memory_bytes
 from workers.annotate import Request, annotate_file
 from workers.sae import CHUNK_ROWS
@@ -54,7 +55,11 @@ def main() -> None:
         found = child(args, threads=args.threads[0], profiled=args.profiled)
         sys.stdout.write(json.dumps(found))
         return
-    runs = [spawn(args, threads=threads, profiled=False) for threads in args.threads]
+    last = len(args.threads) - 1
+    runs = [
+        spawn(args, threads=threads, profiled=False, keep=args.keep if at == last else None)
+        for at, threads in enumerate(args.threads)
+    ]
     record = {
         "benchmark": "annotate",
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -100,6 +105,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dictionary", required=True)
     parser.add_argument("--genes", type=Path)
     parser.add_argument("--taxon", default="none")
+    parser.add_argument("--held-out", default="", help="Contigs kept out of discovery; commas.")
+    parser.add_argument("--keep", type=Path, help="Folder for the result of the last run.")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--no-profile", action="store_true", help="Without shares of parts.")
     parser.add_argument("--out", type=Path)
@@ -108,7 +115,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def spawn(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str, Any]:
+def spawn(
+    args: argparse.Namespace, *, threads: int, profiled: bool, keep: Path | None = None
+) -> dict[str, Any]:
     """Measure in a process of its own, so that memory and caches are its own."""
     command = [
         sys.executable,
@@ -120,6 +129,8 @@ def spawn(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str
     ]
     command += ["--taxon", args.taxon, "--threads", str(threads)]
     command += [] if args.genes is None else ["--genes", str(args.genes)]
+    command += ["--held-out", args.held_out] if args.held_out else []
+    command += [] if keep is None else ["--keep", str(keep)]
     command += ["--profiled"] if profiled else []
     found: dict[str, Any] = json.loads(output(*command))
     return found
@@ -138,9 +149,10 @@ def child(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str
     with tempfile.TemporaryDirectory() as scratch:
         request = Request(
             sequences=args.fasta,
-            out=Path(scratch) / "out",
+            out=args.keep or Path(scratch) / "out",
             genes=args.genes,
             taxon=args.taxon,
+            held_out=tuple(names_of(args.held_out)),
             dictionary=args.dictionary,
             threads=threads,
         )
@@ -217,8 +229,8 @@ def fastest(work: Callable[[], object], repeats: int = 20) -> float:
 
 
 def output(*command: str) -> str:
-    """What a command prints."""
-    run = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    """What a command prints; what it says on stderr is seen."""
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     return run.stdout.strip()
 
 

@@ -128,7 +128,7 @@ def main() -> int:
         parser.add_argument(f"--{name}")
     parser.add_argument("--server", default="http://127.0.0.1:8765")
     parser.add_argument("--dictionary", default="yeast-tree-l2")
-    parser.add_argument("--features", default="755-,153-")
+    parser.add_argument("--features", default="3289-,2647+")
     parser.add_argument("--locus", required=True, help="what the browser shows, NAME:START-END")
     parser.add_argument("--tf", default="REB1")
     parser.add_argument("--only", nargs="*", default=[], help="names of pages")

@@ -108,12 +108,16 @@ def build(
         log_reading(request.log, card, ",".join(request.held_out))
     result = _result(request, card, genome, reference, on_progress)
     record = read_provenance(result / "provenance.json")
-    contigs_of_result(record, reference)
+    contigs = contigs_of_result(record, reference)
     made_with = record.get("dictionary")
     if not isinstance(made_with, dict) or made_with.get("sha256") != card.sha256:
         raise WeightsError(
             f"{result} was not computed with the weights of dictionary {card.id!r} that are here"
         )
+    read = record.get("held_out") if request.result is not None else None
+    if request.log is not None and isinstance(read, list) and read:
+        # what was read when the result was made counts as well
+        log_reading(request.log, card, ",".join(contigs[at].name for at in read))
     causal = None
     if request.causal:
         causal = _causal(request, card, result, reference, settings.model_roots, on_progress)

@@ -191,7 +191,8 @@ def test_a_finished_run_elsewhere_can_be_used(place, tmp_path):
     result = place / "work" / "result"
     build = f"atlas build toy --dictionary {DICTIONARY_ID} --exclude chrM --baseline {result}"
     command = f"{build} --result {result} --out {tmp_path / 'atlas'} --causal 2 --max-bytes 200000"
-    assert cli.run(command.split()) == 0
+    assert cli.run([*command.split(), "--log", str(tmp_path / "reads.tsv")]) == 0
+    assert (tmp_path / "reads.tsv").read_text().split("\t")[3:] == ["chrB\n"]
     names = pq.read_table(tmp_path / "atlas" / "baselines.parquet")["baseline"].to_pylist()
     assert set(names) >= {"GC", DICTIONARY_ID}
     files = (tmp_path / "atlas").glob("*.parquet")

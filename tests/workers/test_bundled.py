@@ -60,7 +60,7 @@ def test_its_context_covers_what_the_tap_sees(cards):
 def test_its_figures_are_measured_and_beside_their_controls(cards):
     model, dictionary = cards.model(MODEL).figures, cards.dictionary(DICTIONARY).figures
     assert model["bits_per_base_noncoding"] < model["bits_per_base_coding"] < 2
-    assert 0.5 < dictionary["fidelity_noncoding"]["recovered"] <= 1
+    assert 0.5 < dictionary["fidelity_noncoding"]["kl_recovered"] <= 1
     contexts = {row["context"]: row["jaccard"] for row in dictionary["grid_agreement"]}
     assert contexts[cards.dictionary(DICTIONARY).context] == pytest.approx(1, abs=1e-3)
     assert {row["evaluation"] for row in dictionary["tf_features"]} >= {"chrVIII"}

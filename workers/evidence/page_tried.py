@@ -48,9 +48,8 @@ def needed(numbers: Numbers) -> list[str]:
     found = (numbers.get("tried") or {}).get("sae")
     parts = [
         "- Of bits: the runs above differ in blocks, genomes and bases seen, and end close to each "
-        "other. The hybrid of eleven genomes ended lowest and is not bundled: its dictionary, its "
-        "atlas and this page are still to be made of it. An order of magnitude more training in "
-        "larger batches (hours of a GPU; none was lent to this work), and an end of training on "
+        "other; the bundled one ended lowest. An order of magnitude more training in larger "
+        "batches (hours of a GPU; none was lent to this work), and an end of training on "
         "*S. cerevisiae* alone, were not tried.",
         "- Of cores: a model that expects the motif. Where section 1 says that a motif is not "
         "known, no dictionary can be expected to have it beyond its words; both halves of Abf1's "
@@ -80,16 +79,18 @@ def named(settings: Mapping[str, Any], *, k: bool = True) -> str:
     Examples
     --------
     >>> one = {"tap": "joint", "layer": 4, "features": 4096, "k": 16, "steps": 600, "seed": 1}
-    >>> named(one | {"sampling": "uniform"})
+    >>> one |= {"sampling": "uniform", "earlier_model": False}
+    >>> named(one)
     'joint:4, 4,096, k 16, 600 steps'
-    >>> named(one | {"sampling": "knowledge", "seed": 2}, k=False)
-    'joint:4, 4,096, 600 steps, seed 2, tokens by knowledge'
+    >>> named(one | {"sampling": "knowledge", "seed": 2, "earlier_model": True}, k=False)
+    'joint:4, 4,096, 600 steps, seed 2, tokens by knowledge, earlier model'
     """
     words = [f"{settings['tap']}:{settings['layer']}", f"{settings['features']:,}"]
     words += [f"k {settings['k']}"] if k else []
     words += [f"{settings['steps']:,} steps"]
     words += [f"seed {settings['seed']}"] if settings["seed"] != 1 else []
     words += ["tokens by knowledge"] if settings["sampling"] == "knowledge" else []
+    words += ["earlier model"] if settings["earlier_model"] else []
     return ", ".join(words)
 
 
@@ -160,6 +161,7 @@ def _dictionaries(found: Numbers | None) -> list[str]:
         "transcoded: its dictionary reads what the block is given and writes what it adds. These "
         "trainings are short and far from done, not equally so on the model and on random weights, "
         "as the variance unexplained says; the bundled dictionary had more steps (section 2). "
+        '"Earlier model" is the first bundled one, without attention. '
         f"`benchmarks/results/{found['file']}` has every TF.",
         "",
         *table(

@@ -8,6 +8,7 @@ Neither reads a test chromosome.
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,20 +22,25 @@ _SETTINGS: Final = ("tap", "layer", "features", "k", "sampling", "steps", "seed"
 Lines = list[dict[str, Any]]
 
 
-def tried_stage(folder: Path) -> dict[str, Any]:
+def tried_stage(folder: Path, model_sha256: str) -> dict[str, Any]:
     """Both sweeps, condensed; None for one without a file.
 
     Parameters
     ----------
     folder : Path
         Of benchmark results; of several files of a sweep the newest by name counts.
+    model_sha256 : str
+        Of the bundled model's weights: dictionaries of other weights are told apart.
 
     Raises
     ------
     FormatError
         If a line is not one of such a sweep, or two are of the same settings.
     """
-    return {"lm": _read(folder, LM_SWEEP, _models), "sae": _read(folder, FRONTIER, _dictionaries)}
+    return {
+        "lm": _read(folder, LM_SWEEP, _models),
+        "sae": _read(folder, FRONTIER, partial(_dictionaries, model_sha256=model_sha256)),
+    }
 
 
 def _read(folder: Path, kind: str, condense: Callable[[Lines], Lines]) -> dict[str, Any] | None:
@@ -69,11 +75,12 @@ def _models(lines: Lines) -> Lines:
     return list(rows.values())
 
 
-def _dictionaries(lines: Lines) -> Lines:
+def _dictionaries(lines: Lines, *, model_sha256: str) -> Lines:
     """Of each trial its settings, fidelity, means over TFs, and how far it is over its control."""
     rows = [
         {
-            "settings": {name: line["settings"][name] for name in _SETTINGS},
+            "settings": {name: line["settings"][name] for name in _SETTINGS}
+            | {"earlier_model": line["subjects"][MODEL]["model_sha256"] != model_sha256},
             "subjects": {
                 name: {
                     "l0": found["fidelity"]["l0"],

@@ -18,6 +18,7 @@ def pairs(*rows):
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
 
 
+BUNDLED = "b" * 64
 HERE = pairs((1, 1, "A"), (1, 1, "A"), (1, -1, "B"), (2, 1, "A"), (3, 1, "C"))
 
 
@@ -128,11 +129,11 @@ def write(path, *lines):
 
 
 def test_of_a_sweep_the_newest_file_counts_and_of_a_model_its_first_and_last_report(tmp_path):
-    assert tried_stage(tmp_path) == {"lm": None, "sae": None}
+    assert tried_stage(tmp_path, BUNDLED) == {"lm": None, "sae": None}
     write(tmp_path / "2026-11-20-lm-sweep.jsonl", lm_line("old", 100))
     newest = (lm_line("a", 400), lm_line("b", 400), lm_line("a", 800))
     write(tmp_path / "2026-11-21-lm-sweep.jsonl", *newest)
-    found = tried_stage(tmp_path)["lm"]
+    found = tried_stage(tmp_path, BUNDLED)["lm"]
     assert found["file"] == "2026-11-21-lm-sweep.jsonl"
     steps = [(row["model"], row["first"]["step"], row["last"]["step"]) for row in found["rows"]]
     assert steps == [("a", 400, 800), ("b", 400, 400)]
@@ -142,7 +143,14 @@ def test_a_trial_is_condensed_to_means_and_what_it_is_over_its_control(tmp_path)
     mean = {what: {"value": 0.1, "low": 0.0, "high": 0.2} for what in ("binding", "motif")}
     fidelity = {"l0": 16.1, "fvu_whitened": 0.2, "tokens": 5}
     fidelity |= {"bits": 1.84, "bits_dictionary": 1.85, "bits_mean": 1.93}
-    subject = {"model": "m", "seconds": 3.0, "fidelity": fidelity, "tfs": {}, "mean": mean}
+    subject = {
+        "model": "m",
+        "model_sha256": BUNDLED,
+        "seconds": 3.0,
+        "fidelity": fidelity,
+        "tfs": {},
+        "mean": mean,
+    }
     settings = {"tap": "block", "layer": 3, "features": 4096, "k": 16, "sampling": "uniform"}
     line = {
         "settings": {**settings, "steps": 800, "seed": 1, "rate": 0.001},
@@ -150,20 +158,24 @@ def test_a_trial_is_condensed_to_means_and_what_it_is_over_its_control(tmp_path)
         "over": {"control": {"tfs": {}, "mean": mean}},
     }
     write(tmp_path / "2026-11-21-sae-frontier.jsonl", line)
-    (row,) = tried_stage(tmp_path)["sae"]["rows"]
-    assert row["settings"] == {**settings, "steps": 800, "seed": 1}
+    (row,) = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]
+    assert row["settings"] == {**settings, "steps": 800, "seed": 1, "earlier_model": False}
     expected = {"l0": 16.1, "fvu_whitened": 0.2, "bits_lost": 0.01, "bits_lost_by_mean": 0.09}
     expected |= {"mean": mean}
     assert row["subjects"] == {"model": expected, "control": expected}
     assert row["over"] == mean
+    earlier = json.loads(json.dumps(line).replace(BUNDLED, "a" * 64))
+    write(tmp_path / "2026-11-22-sae-frontier.jsonl", line, earlier)
+    rows = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]
+    assert [row["settings"]["earlier_model"] for row in rows] == [False, True]
     write(tmp_path / "2026-11-22-sae-frontier.jsonl", line, line)
     with pytest.raises(FormatError, match="two lines of the settings"):
-        tried_stage(tmp_path)
+        tried_stage(tmp_path, BUNDLED)
 
 
 @pytest.mark.parametrize("text", ["{}\n", "not json\n", '{"model": "a"}\n'])
 def test_a_file_of_other_lines_is_refused_on_one_line(tmp_path, text):
     (tmp_path / "2026-11-21-lm-sweep.jsonl").write_text(text)
     with pytest.raises(FormatError, match="does not hold the lines of a sweep") as error:
-        tried_stage(tmp_path)
+        tried_stage(tmp_path, BUNDLED)
     assert "\n" not in str(error.value)

@@ -62,7 +62,8 @@ def trial(k):
     }
     settings = {"tap": "residual", "layer": 2, "features": 4096, "k": k}
     return {
-        "settings": settings | {"sampling": "uniform", "steps": 800, "seed": 1},
+        "settings": settings
+        | {"sampling": "uniform", "steps": 800, "seed": 1, "earlier_model": False},
         "subjects": {"model": found, "control": found},
         "over": {what: figure(0.0, -0.02, 0.02) for what in names},
     }
