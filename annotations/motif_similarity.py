@@ -14,10 +14,11 @@ are like many matrices by chance, and Tomtom's p-value, whose null is made of th
 columns, does not know how common they are. q is over the matrices, for each row by itself.
 
 Measured on yeast, 3,000 rows of 100 random peaks each, and as many in its most AT- and GC-rich
-tenth: no motif above 0.4 bits, so none is compared. Of the bundled dictionary's 10,083 enriched
-pairs of rows that can be compared, 893 are similar; with the columns of each matrix shuffled 36, 57
-and 67 are (three shuffles), with the matrices given one another's names 16. So similarity is
-evidence for a pair that is enriched already; by itself it says what a motif looks like.
+tenth: no motif above 0.4 bits, so none is compared. Of the first bundled dictionary's 10,083
+enriched pairs of rows that can be compared, 893 are similar; with the columns of each matrix
+shuffled 36, 57 and 67 are (three shuffles), with the matrices given one another's names 16. So
+similarity is evidence for a pair that is enriched already; by itself it says what a motif looks
+like.
 """
 
 from collections.abc import Sequence

@@ -51,6 +51,8 @@ threads leaves about 2 itself."""
 def main() -> None:
     """Run the benchmark and write its record."""
     args = arguments()
+    if args.keep is not None and not args.child and args.keep.exists():
+        raise SystemExit(f"{args.keep} is there already; name another folder with --keep")
     if args.child:
         found = child(args, threads=args.threads[0], profiled=args.profiled)
         sys.stdout.write(json.dumps(found))

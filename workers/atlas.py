@@ -104,7 +104,7 @@ def build(
         if not baseline.is_dir():
             raise UnknownNameError(f"there is no folder {baseline} of a baseline's run")
     reference = read_genome(genome, exclude=request.exclude)
-    if request.log is not None and request.held_out:
+    if request.log is not None and request.held_out and request.result is None:
         log_reading(request.log, card, ",".join(request.held_out))
     result = _result(request, card, genome, reference, on_progress)
     record = read_provenance(result / "provenance.json")

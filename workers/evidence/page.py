@@ -93,8 +93,9 @@ def _head(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
         *(mixed if len(names) > 1 else []),
         "",
         "Everything that is chosen (features, matrices, scales, weights) is chosen on training "
-        "chromosomes; chrVIII is for validation; chrIX and chrXIV are read by one stage (`test`), "
-        "once for a dictionary, and each reading is a line of "
+        "chromosomes; chrVIII is for validation; of the stages one (`test`) reads chrIX and "
+        "chrXIV, once for a dictionary; `saetrack annotate --held-out` confirms matches there. "
+        "Each reading is a line of "
         "`benchmarks/results/test-chromosome-reads.tsv`. An SAE finds the words of a sequence by "
         "itself, so nothing counts for the language model that the same SAE on random weights, raw "
         "neurons or the JASPAR matrix alone do as well: they stand beside every figure. Brackets "

@@ -251,13 +251,14 @@ def package(numbers: Numbers) -> list[str]:
     if run is None:
         return [size, "", "`saetrack annotate` over the whole genome: not measured."]
     stages = sorted(run["stages"].items(), key=lambda stage: -stage[1])
+    note = f"; {run['note']}" if run.get("note") else ""
     return [
         size,
         "",
         f"`saetrack annotate` over {run['bases']:,} bases, both strands, with genes and motifs, "
         f"{run['threads']} threads, {run['date']}: **{run['minutes']:.1f} minutes**, "
         f"{run['encoded_per_second']:,.0f} bases per second while encoding "
-        f"(`{run['command']}`, load {run['load_average_before']} before it; "
+        f"(`{run['command']}`, load {run['load_average_before']} before it{note}; "
         f"`benchmarks/results/{run['file']}`).",
         "",
         *table(
@@ -300,7 +301,7 @@ def motifs(numbers: Numbers) -> list[str]:
     ]
     return [
         "From the atlas and, for the baselines, from results over the same genome by the same "
-        "pipeline: a match is confirmed where the test on chrIX and chrXIV (made once, by "
+        "pipeline: a match is confirmed where the test on chrIX and chrXIV (made by "
         "`saetrack annotate --held-out`) holds too. Specific: no more than a tenth of all "
         "background "
         "windows hold the motif.",

@@ -158,9 +158,10 @@ def _dictionaries(found: Numbers | None) -> list[str]:
         "weights, then their difference with its interval. Fidelity on chrVIII: bits per base "
         "that the reconstruction costs the model, of those that the mean of the tap costs, which "
         "differ by tap: all of a tower is more than what one block adds to it. A block is "
-        "transcoded: its dictionary reads what the block is given and writes what it adds. These "
-        "trainings are short and far from done, not equally so on the model and on random weights, "
-        "as the variance unexplained says; the bundled dictionary had more steps (section 2). "
+        "transcoded: its dictionary reads what the block is given and writes what it adds. Those "
+        "of 600 steps are far from done, not equally so on the model and on random weights, as the "
+        "variance unexplained says. The line of most steps on the present model is the bundled "
+        "dictionary; steps and models are not told apart by these lines. "
         '"Earlier model" is the first bundled one, without attention. '
         f"`benchmarks/results/{found['file']}` has every TF.",
         "",

@@ -233,6 +233,7 @@ def _annotate_record(path: Path, sha256: str) -> dict[str, Any]:
             "bases": record["sequence"]["bases"],
             "threads": best["threads"],
             "load_average_before": best.get("load_average_before"),
+            "note": record.get("note"),
             "minutes": round(best["seconds"] / 60, 2),
             "encoded_per_second": best["bases_per_second"],
             "stages": {name: row["seconds"] for name, row in best["stages"].items()},

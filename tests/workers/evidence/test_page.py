@@ -74,6 +74,7 @@ def test_speed_and_size_are_those_of_the_package():
     page = make_page(records)
     assert "**33.0 minutes**, 23,788 bases per second while encoding" in page
     assert "| encoding | 1500 |\n| merging: motifs | 400 |\n" in page
+    assert "load 0.5 before it; others ran beside it; " in page
     assert "| reading |" not in page
     assert "Bundled: 15.0 MB in 1 files; the largest are `model.json` (0.0 MB)." in page
     records["package"]["numbers"]["annotate"] = None

@@ -306,6 +306,7 @@ def toy_records() -> dict[str, dict[str, Any]]:
                 "bases": 12_000_000,
                 "threads": 2,
                 "load_average_before": 0.5,
+                "note": "others ran beside it",
                 "minutes": 33.0,
                 "encoded_per_second": 23_788.4,
                 "stages": {"reading": 0.4, "encoding": 1500.0, "merging: motifs": 400.4},
