@@ -73,6 +73,7 @@ def main() -> None:
         "sequence": {"file": args.fasta.name, "bases": runs[0]["bases"]},
         "runs": runs,
         "speedup_of_threads": speedup(runs),
+        "note": args.note,
         **({} if args.no_profile else shares(spawn(args, threads=1, profiled=True))),
     }
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
@@ -111,6 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="Folder for the result of the last run.")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--no-profile", action="store_true", help="Without shares of parts.")
+    parser.add_argument("--note", help="What else the machine did, kept in the record.")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--profiled", action="store_true", help=argparse.SUPPRESS)
