@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from annotations.baselines import BASELINES_SCHEMA
-from annotations.cards import file_sha256
+from annotations.cards import Cards, DictionaryCard, file_sha256
 from annotations.errors import FormatError, LimitError, StorageError, WeightsError
 from annotations.feature_examples import EXAMPLES_SCHEMA
 from annotations.feature_groups import NEIGHBOURS_SCHEMA
@@ -173,9 +173,9 @@ def write_atlas(atlas: Atlas, folder: Path, *, max_bytes: int = MAX_BYTES) -> At
     folder.mkdir(parents=True, exist_ok=True)
     sums = {}
     for name, data in packed.items():
-        with replacing(folder / f"{name}.parquet") as path:
+        with replacing(_table_file(folder, name)) as path:
             path.write_bytes(data)
-        sums[f"{name}.parquet"] = file_sha256(folder / f"{name}.parquet")
+        sums[f"{name}.parquet"] = file_sha256(_table_file(folder, name))
     about = replace(atlas.about, files=sums)
     with replacing(folder / ATLAS_CARD) as card:
         card.write_text(json.dumps(asdict(about), indent=2, sort_keys=True) + "\n")
@@ -194,37 +194,82 @@ def load_atlas(folder: Path, dictionary_sha256: str) -> Atlas:
 
     Raises
     ------
+    SaetrackError
+        As `check_atlas`.
+    FormatError
+        If a table is not of its form.
+    """
+    about = check_atlas(folder, dictionary_sha256)
+    tables = {
+        name: read_table(_table_file(folder, name), TABLES[name], later=LATER.get(name, ()))
+        for name in TABLES
+    }
+    return Atlas(about, **tables)
+
+
+def check_atlas(folder: Path, dictionary_sha256: str) -> AtlasCard:
+    """The card of an atlas that is whole and of a dictionary; its tables are not opened.
+
+    Parameters
+    ----------
+    folder : Path
+        Which `write_atlas` wrote.
+    dictionary_sha256 : str
+        Of the weights it must have been made with.
+
+    Raises
+    ------
     WeightsError
         If it was made with another dictionary.
     FormatError
-        If it has another format, or the card or a table is not of its form.
+        If it has another format, or the card is not of its form.
     StorageError
         If a file is missing or altered.
     LimitError
-        If it is larger than `MAX_BYTES` or a table than `MAX_TABLE_BYTES`.
+        If it is larger than `MAX_BYTES`.
     """
+    where = f"{folder.parent.name}/{folder.name}"
     about = read_atlas_card(folder / ATLAS_CARD)
     if about.dictionary_sha256 != dictionary_sha256:
         raise WeightsError(
-            f"the atlas in {folder.name} was made with dictionary {about.dictionary_id} "
+            f"the atlas in {where} was made with dictionary {about.dictionary_id} "
             f"(sha256 {about.dictionary_sha256[:12]}...), not with the one in use "
             f"({dictionary_sha256[:12]}...): its labels mean nothing there; make it again"
         )
-    paths = {name: folder / f"{name}.parquet" for name in TABLES}
-    for path in paths.values():
+    paths = [_table_file(folder, name) for name in TABLES]
+    for path in paths:
         if not path.is_file():
-            raise StorageError(f"the atlas in {folder.name} lacks {path.name}; make it again")
-    size = sum(path.stat().st_size for path in paths.values())
+            raise StorageError(f"the atlas in {where} lacks {path.name}; make it again")
+    size = sum(path.stat().st_size for path in paths)
     if size > MAX_BYTES:
-        raise LimitError(f"the atlas in {folder.name} has {size} bytes, at most {MAX_BYTES} are")
-    for path in paths.values():
+        raise LimitError(f"the atlas in {where} has {size} bytes, at most {MAX_BYTES} are")
+    for path in paths:
         if file_sha256(path) != about.files.get(path.name):
-            raise StorageError(f"{path.name} of the atlas in {folder.name} was cut or altered")
-    tables = {
-        name: read_table(path, TABLES[name], later=LATER.get(name, ()))
-        for name, path in paths.items()
-    }
-    return Atlas(about, **tables)
+            raise StorageError(
+                f"{path.name} of the atlas in {where} was cut or altered; make it again, or "
+                "install it again"
+            )
+    return about
+
+
+def usable_atlas(cards: Cards, dictionary: DictionaryCard) -> Path | None:
+    """Folder of the atlas that a run takes its labels from, or None where there is none.
+
+    It is looked at before anything is computed, as labels are the last of what a run makes.
+
+    Raises
+    ------
+    SaetrackError
+        As `check_atlas`.
+    """
+    folder = cards.atlas(dictionary)
+    if folder is not None:
+        check_atlas(folder, dictionary.sha256)
+    return folder
+
+
+def _table_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.parquet"
 
 
 def read_atlas_card(path: Path) -> AtlasCard:

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest
 from annotations.alleles import ALLELES_FILE, Alleles, alleles_json, alleles_sha256
+from annotations.atlas import usable_atlas
 from annotations.cards import CODER_CONFIG, Cards, DictionaryCard, file_sha256
 from annotations.errors import OptionError
 from annotations.expectation import reach_of
@@ -129,6 +130,8 @@ def create_run(
         left behind.
     QuotaError
         If too much of the owner's waits already.
+    WeightsError, StorageError
+        If the dictionary's atlas is not its own or not whole.
     """
     card = cards.dictionary(options.dictionary)
     options = replace(options, dictionary=card.id)
@@ -148,7 +151,7 @@ def create_run(
         found,
         table,
         card,
-        cards.atlas(card),
+        usable_atlas(cards, card),
         options,
         coder=cards.folder(card) / CODER_CONFIG,
         motifs=own_motifs,

@@ -15,7 +15,7 @@ import torch
 
 from annotations.allele_inputs import NOTHING_TO_COMPARE, AlleleRequest, compared
 from annotations.alleles import Alleles
-from annotations.atlas import load_atlas
+from annotations.atlas import ATLAS_CARD, read_atlas_card, usable_atlas
 from annotations.cards import (
     CODER_CONFIG,
     Cards,
@@ -204,7 +204,7 @@ def prepare(
     part = inputs.part
     found = contigs(inputs.records) if part is None else part.contigs
     spans = None if part is None else part.spans
-    atlas = cards.atlas(card) if request.labels else None
+    atlas = usable_atlas(cards, card) if request.labels else None
     names = ContigNames([contig.name for contig in found]) if part is None else part.names
     options = choose_options(request, card, atlas, names)
     if options.expectation:
@@ -298,7 +298,7 @@ def choose_options(
     """
     taxon = request.taxon
     if taxon is None and atlas is not None and request.motifs_file is None:
-        taxon = load_atlas(atlas, card.sha256).taxon
+        taxon = read_atlas_card(atlas / ATLAS_CARD).taxon
     options = RunOptions(
         dictionary=card.id,
         strands=cast(Strands, request.strands),

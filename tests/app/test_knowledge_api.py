@@ -241,3 +241,13 @@ def test_files_are_declared(client: FlaskClient) -> None:
             "application/vnd.apache.parquet",
         }
     assert set(paths["/v1/concepts"]) == {"get", "post"}
+
+
+def test_a_run_whose_atlas_is_not_whole_is_refused(client: FlaskClient, settings: Settings) -> None:
+    (labels,) = settings.models_dirs[0].glob("**/atlas/labels.parquet")
+    labels.write_bytes(labels.read_bytes() + b"more")
+    before = get(client, "/v1/runs")["runs"]
+    answer = client.post("/v1/runs", data={"file": (io.BytesIO(b">a\nACGT\n"), "a.fa")})
+    assert answer.status_code == 500
+    assert "not your fault" in answer.get_json()["detail"]
+    assert get(client, "/v1/runs")["runs"] == before

@@ -1,6 +1,7 @@
 """An atlas by the command line: a registered genome in, an atlas out, handed on as one file."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -263,3 +264,26 @@ def test_a_registered_genome_is_annotated_by_its_name(place, tmp_path, capsys):
     assert record["made_by"]["sequences"]["genome"] == "toy"
     assert len(record["contigs"]) == 3
     assert (out / "genes.bed").is_file()
+
+
+def test_an_altered_atlas_is_refused_before_anything_is_computed(
+    place, tmp_path, capsys, monkeypatch
+):
+    def opened(*args, **kwargs):
+        raise AssertionError("the model was opened")
+
+    models = tmp_path / "models"
+    shutil.copytree(place / "models", models)
+    monkeypatch.setenv("SAETRACK_MODELS_DIRS", str(models))
+    monkeypatch.setattr("workers.annotate.open_dictionary", opened)
+    with next(models.glob("**/atlas/labels.parquet")).open("ab") as file:
+        file.write(b"more")
+    # a user's own motifs need no taxonomic group of the atlas
+    (tmp_path / "own.jaspar").write_text(
+        ">M1 ONE\nA [9 0 0 9]\nC [0 9 0 0]\nG [0 0 9 0]\nT [0 0 0 0]\n"
+    )
+    for motifs in ([], ["--motifs-file", str(tmp_path / "own.jaspar")]):
+        command = ["annotate", "toy", *motifs, "--top", "0", "--out", str(tmp_path / "out")]
+        assert cli.run(command) != 0
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"labels.parquet of the atlas in {DICTIONARY_ID}/atlas was cut or altered" in said
