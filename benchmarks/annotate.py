@@ -74,6 +74,7 @@ def main() -> None:
         "runs": runs,
         "speedup_of_threads": speedup(runs),
         "note": args.note,
+        "expectation": expectation(args, runs[-1]) if args.expectation else None,
         **({} if args.no_profile else shares(spawn(args, threads=1, profiled=True))),
     }
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
@@ -81,6 +82,13 @@ def main() -> None:
         sys.stdout.write(text)
     else:
         args.out.write_text(text, encoding="utf-8")
+
+
+def expectation(args: argparse.Namespace, plain: dict[str, Any]) -> dict[str, Any]:
+    """The last run once more with `--expectation`: how many times as long encoding takes, of CPU."""
+    run = spawn(args, threads=plain["threads"], profiled=False, expectation=True)
+    seconds = [one["stages"]["encoding"]["cpu_seconds"] for one in (run, plain)]
+    return {"run": run, "encoding_takes": round(seconds[0] / seconds[1], 2)}
 
 
 def shares(profile: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +119,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held-out", default="", help="Contigs kept out of discovery; commas.")
     parser.add_argument("--keep", type=Path, help="Folder for the result of the last run.")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--expectation", action="store_true", help="Also with --expectation.")
     parser.add_argument("--no-profile", action="store_true", help="Without shares of parts.")
     parser.add_argument("--note", help="What else the machine did, kept in the record.")
     parser.add_argument("--out", type=Path)
@@ -120,7 +129,12 @@ def arguments() -> argparse.Namespace:
 
 
 def spawn(
-    args: argparse.Namespace, *, threads: int, profiled: bool, keep: Path | None = None
+    args: argparse.Namespace,
+    *,
+    threads: int,
+    profiled: bool,
+    keep: Path | None = None,
+    expectation: bool = False,
 ) -> dict[str, Any]:
     """Measure in a process of its own, so that memory and caches are its own."""
     command = [
@@ -136,6 +150,7 @@ def spawn(
     command += ["--held-out", args.held_out] if args.held_out else []
     command += [] if keep is None else ["--keep", str(keep)]
     command += ["--profiled"] if profiled else []
+    command += ["--expectation"] if expectation else []
     found: dict[str, Any] = json.loads(output(*command))
     return found
 
@@ -159,6 +174,7 @@ def child(args: argparse.Namespace, *, threads: int, profiled: bool) -> dict[str
             held_out=tuple(names_of(args.held_out)),
             dictionary=args.dictionary,
             threads=threads,
+            expectation=args.expectation,
         )
         if profiled:
             profile.enable()
