@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def expectation(args: argparse.Namespace, plain: dict[str, Any]) -> dict[str, Any]:
-    """The last run once more with `--expectation`: how many times as long encoding takes, of CPU."""
+    """The last run once more with `--expectation`: how many times as much CPU encoding takes."""
     run = spawn(args, threads=plain["threads"], profiled=False, expectation=True)
     seconds = [one["stages"]["encoding"]["cpu_seconds"] for one in (run, plain)]
     return {"run": run, "encoding_takes": round(seconds[0] / seconds[1], 2)}
