@@ -49,9 +49,9 @@ def needed(numbers: Numbers) -> list[str]:
     parts = [
         "- Of bits: the runs above differ in blocks, genomes and bases seen, and end close to each "
         "other; the bundled one ended lowest. Twice the hidden units (7.5 MB, more than the 7 MB "
-        "that a model may have) changed little at 1.2 million bases. An order of magnitude more training in larger "
-        "batches (hours of a GPU; none was lent to this work), and an end of training on "
-        "*S. cerevisiae* alone, were not tried.",
+        "that a model may have) changed little at 1.2 million bases. An order of magnitude "
+        "more training in larger batches (hours of a GPU; none was lent to this work), and an end "
+        "of training on *S. cerevisiae* alone, were not tried.",
         "- Of cores: a model that expects the motif. Where section 1 says that a motif is not "
         "known, no dictionary can be expected to have it beyond its words; both halves of Abf1's "
         "site would have to meet in one unit.",
