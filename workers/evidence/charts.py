@@ -10,10 +10,12 @@ from app.drawing import Drawing, Line, Rect, Shape, Text, svg, text_width
 INK: Final = "#1f2328"
 FAINT: Final = "#d0d7de"
 PAPER: Final = "#ffffff"
-COLOURS: Final = ("#0b5cad", "#d1242f", "#7a7f87", "#b8860b", "#1a7f37", "#8250df")
+COLOURS: Final = ("#0b5cad", "#d1242f", "#7a7f87", "#b8860b", "#1a7f37", "#8250df", "#c45ab3")
 """Told apart by people who see red and green alike; each series has a mark of its own besides."""
 SIZE: Final = 12.0
 _MARGIN: Final = 12.0
+_WIDER: Final = 1.16
+"""DejaVu Sans, which stands in for Helvetica on most Linux machines, is so much wider."""
 
 
 class Series(NamedTuple):
@@ -76,8 +78,10 @@ def line_chart(
     if not known or not wide:
         return _nothing(title, description)
     y_ticks, x_ticks = ticks(min(known), max(known)), ticks(min(wide), max(wide), 8)
-    left, right, top, bottom = 62.0, 214.0, 40.0, 46.0
-    width, height = 720.0, 340.0
+    levelled = {name: f"{name} {level:.3f}" for name, level in levels.items()}
+    legend = max(map(_room, [*(one.name for one in series), *levelled.values()]))
+    left, right, top, bottom = 62.0, max(214.0, legend + 34), 40.0, 46.0
+    width, height = 506.0 + right, 340.0
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - x_ticks[0]) / max(x_ticks[-1] - x_ticks[0], 1e-12)
@@ -103,7 +107,7 @@ def line_chart(
         _, y = at(x_ticks[0], level)
         for dash in range(int((width - left - right) // 10)):
             shapes.append(Line(left + 10 * dash, y, left + 10 * dash + 6, y, colour, 1.5))
-        names.append((f"{name} {level:.3f}", colour, len(series) + number))
+        names.append((levelled[name], colour, len(series) + number))
     for number, one in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         points = [None if y is None else at(x, y) for x, y in zip(one.x, one.y, strict=True)]
@@ -151,7 +155,7 @@ def dot_chart(
     if zero is not None:
         known.append(zero)
     x_ticks = ticks(min(known), max(known), 8)
-    label = max(text_width(name, SIZE) for name in rows)
+    label = max(map(_room, rows))
     left, right, top = _MARGIN + label + 10, _MARGIN, 62.0
     step = 7.0 * max(2, len(series)) + 8
     width, bottom = 720.0, 42.0
@@ -160,7 +164,7 @@ def dot_chart(
     names: list[Shape] = []
     across, line = left, 40.0
     for number, name in enumerate(series):
-        room = text_width(name, SIZE) + 28
+        room = _room(name) + 28
         if across + room > width - right:
             across, line = left, line + 18
         names += _mark(across + 5, line - 4, number)
@@ -195,6 +199,11 @@ def dot_chart(
                 shapes.append(Line(at(dot.low), level, at(dot.high), level, colour, 1.5))
             shapes += _mark(at(dot.value), level, number)
     return svg(Drawing(width, height, PAPER, tuple(shapes), title, description))
+
+
+def _room(text: str) -> float:
+    """Width of a text in px in any font that is likely."""
+    return _WIDER * text_width(text, SIZE)
 
 
 def _mark(x: float, y: float, number: int, colour: str | None = None) -> list[Shape]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from workers.evidence.charts import Dot, Series, dot_chart, line_chart
 from workers.evidence.dictionaries import NAMES, ROLES
 from workers.evidence.goals import best_sum, measured
-from workers.evidence.page_tried import MEASURES, named
+from workers.evidence.page_tried import MEASURES, named, of_present_model, usual_steps
 from workers.evidence.tried import MODEL
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -176,10 +176,11 @@ def _structure(numbers: Mapping[str, Any]) -> str:
 
 
 def _frontier(numbers: Mapping[str, Any]) -> str:
+    rows, steps = _trials(numbers)
     lines: dict[str, list[tuple[float, float | None]]] = {}
-    for row in _trials(numbers):
-        mine = row["subjects"][MODEL]
-        what = named(row["settings"], k=False)
+    for row in rows:
+        mine, settings = row["subjects"][MODEL], row["settings"]
+        what = named(settings, k=False, steps=settings["steps"] != steps)
         lines.setdefault(what, []).append((mine["l0"], mine["bits_lost"]))
     series = [
         Series(what, tuple(x for x, _ in points), tuple(y for _, y in points))
@@ -187,32 +188,37 @@ def _frontier(numbers: Mapping[str, Any]) -> str:
     ]
     return line_chart(
         "Bits lost by active features",
-        "Bits per base that the reconstruction costs the model against the mean number of active "
-        "features, of each tap and width tried.",
+        "Bits per base that the reconstruction costs the present model against the mean number of "
+        f"active features, of each tap and width tried; {steps:,} steps where none are named.",
         series,
-        x_label="active features per base, L0",
+        x_label=f"active features per base, L0 ({steps:,} steps where none are named)",
         y_label="bits lost",
     )
 
 
 def _taps(numbers: Mapping[str, Any]) -> str:
-    rows = {
-        named(row["settings"]): {said: _dot(row["over"][what]) for what, said in MEASURES.items()}
-        for row in _trials(numbers)
-    }
+    rows, steps = _trials(numbers)
     return dot_chart(
         "Over the same dictionary on random weights",
-        "Difference of a dictionary of the model and of one of random weights, means over twelve "
-        "TFs with 95 % intervals of a block bootstrap.",
-        rows,
-        x_label="difference to random weights",
+        "Difference of a dictionary of the present model and of one of random weights, means over "
+        f"twelve TFs with 95 % intervals of a block bootstrap; {steps:,} steps where none are "
+        "named.",
+        {
+            named(row["settings"], steps=row["settings"]["steps"] != steps): {
+                said: _dot(row["over"][what]) for what, said in MEASURES.items()
+            }
+            for row in rows
+        },
+        x_label=f"difference to random weights ({steps:,} steps where none are named)",
         zero=0.0,
     )
 
 
-def _trials(numbers: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = (numbers.get("tried") or {}).get("sae") or {}
-    return list(found.get("rows", []))
+def _trials(numbers: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+    """Trials of the present model, the shorter ones left out, and the steps that most have."""
+    rows = of_present_model((numbers.get("tried") or {}).get("sae"))
+    steps = usual_steps(rows)
+    return [row for row in rows if row["settings"]["steps"] >= steps], steps
 
 
 def _dot(figure: Mapping[str, Any]) -> Dot:

@@ -16,7 +16,9 @@ from annotations.errors import FormatError
 
 LM_SWEEP: Final = "lm-sweep"
 FRONTIER: Final = "sae-frontier"
-MODEL, CONTROL = "model", "control"
+MODEL, CONTROL, BUNDLED = "model", "control", "bundled"
+"""Subjects of a line: a dictionary, the same on random weights, and the bundled one where it was
+measured beside them."""
 _SETTINGS: Final = ("tap", "layer", "features", "k", "sampling", "steps", "seed")
 
 Lines = list[dict[str, Any]]
@@ -87,11 +89,13 @@ def _dictionaries(lines: Lines, *, model_sha256: str) -> Lines:
                     "fvu_whitened": found["fidelity"]["fvu_whitened"],
                     "bits_lost": _bits_lost(found["fidelity"], "bits_dictionary"),
                     "bits_lost_by_mean": _bits_lost(found["fidelity"], "bits_mean"),
+                    "recovered": found["fidelity"]["recovered"],
                     "mean": found["mean"],
                 }
                 for name, found in line["subjects"].items()
             },
             "over": line["over"][CONTROL]["mean"],
+            "over_bundled": line["over"].get(BUNDLED, {}).get("mean"),
         }
         for line in lines
     ]

@@ -63,8 +63,8 @@ def test_numbers_stand_on_the_page():
     assert "| motif clusters | 40 | 30 (75.0 %) | 2.5 (6) |" in page
     assert "| `CDS` | 0 | 0 (-) | 0.0 (0) |" in page
     assert "| tree | 6 | 1.2 | 1.990 / 1.900 | 24.6 | 1.950 / 1.850 | REB1 .23 (14) |" in page
-    trial = "| residual:2, 4,096, k 8, 800 steps | 7.5 / 7.5 | 0.009 of 0.090 | 0.200 / 0.200 |"
-    assert f"{trial} .10 / .10; .00 [-.02, .02] |" in page
+    trial = "| residual:2, 4,096, k 8, 800 steps | 7.5 / 7.5 | 0.009 of 0.090 (88.9 %) |"
+    assert f"{trial} 0.200 / 0.200 | .10 / .10; .00 [-.02, .02] |" in page
     assert "binding sites: none; motif hits: none" in page
     assert "None" not in page
 
@@ -92,6 +92,35 @@ def test_what_is_surely_above_random_weights_is_named():
     )
     records["tried"]["numbers"]["sae"] = None
     assert "surely above random weights, by measure" not in make_page(records)
+
+
+def test_the_bundled_settings_are_told_their_place_among_trials_of_equal_steps():
+    records = toy_records()
+    rows = records["tried"]["numbers"]["sae"]["rows"]
+    shipped = copy.deepcopy(rows[1])
+    shipped["settings"]["steps"] = 5000
+    rows.append(shipped)
+    rows[0]["over"]["motif"] = figure(0.03, 0.01, 0.05)
+    rows[1]["over"]["binding"] = figure(0.04, 0.01, 0.07)
+    rows[1]["over"]["instances"] = figure(None)
+    page = make_page(records)
+    assert "above random weights of the 3 dictionaries of 800 steps on the present model" in page
+    first = "residual:2, 4,096, k 16, 800 steps, .04 [.01, .07], which are the bundled settings."
+    assert f"- binding sites: {first}" in page
+    second = "residual:2, 4,096, k 8, 800 steps, .03 [.01, .05]; the bundled settings are 2 of 3"
+    assert f"- motif hits: {second}, .00 [-.02, .02]." in page
+    assert "as long as the bundled dictionary" not in page
+    beside = {what: figure(0.01, -0.02, 0.03) for what in ("binding", "motif")}
+    rows[0]["over_bundled"] = beside | {"instances": figure(0.2, 0.1, 0.3)}
+    said = "k 8, 800 steps: .01 [-.02, .03] by binding sites, .01 [-.02, .03] by motif hits, .20"
+    assert f"{said} [.10, .30] by bound copies, AUROC." in make_page(records)
+    # of other sparsity than all of them
+    shipped["settings"]["k"] = 64
+    assert "the bundled settings" not in make_page(records)
+    del rows[1:]
+    assert "Furthest above" not in make_page(records)
+    rows[0]["settings"]["earlier_model"] = True
+    assert "Furthest above" not in make_page(records)
 
 
 def test_seeds_say_how_many_features_and_matches_recur():

@@ -142,7 +142,7 @@ def test_of_a_sweep_the_newest_file_counts_and_of_a_model_its_first_and_last_rep
 def test_a_trial_is_condensed_to_means_and_what_it_is_over_its_control(tmp_path):
     mean = {what: {"value": 0.1, "low": 0.0, "high": 0.2} for what in ("binding", "motif")}
     fidelity = {"l0": 16.1, "fvu_whitened": 0.2, "tokens": 5}
-    fidelity |= {"bits": 1.84, "bits_dictionary": 1.85, "bits_mean": 1.93}
+    fidelity |= {"bits": 1.84, "bits_dictionary": 1.85, "bits_mean": 1.93, "recovered": 0.889}
     subject = {
         "model": "m",
         "model_sha256": BUNDLED,
@@ -161,9 +161,13 @@ def test_a_trial_is_condensed_to_means_and_what_it_is_over_its_control(tmp_path)
     (row,) = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]
     assert row["settings"] == {**settings, "steps": 800, "seed": 1, "earlier_model": False}
     expected = {"l0": 16.1, "fvu_whitened": 0.2, "bits_lost": 0.01, "bits_lost_by_mean": 0.09}
-    expected |= {"mean": mean}
+    expected |= {"recovered": 0.889, "mean": mean}
     assert row["subjects"] == {"model": expected, "control": expected}
-    assert row["over"] == mean
+    assert (row["over"], row["over_bundled"]) == (mean, None)
+    beside = {**line, "over": {**line["over"], "bundled": {"tfs": {}, "mean": mean}}}
+    write(tmp_path / "2026-11-21-sae-frontier.jsonl", beside)
+    (row,) = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]
+    assert row["over_bundled"] == mean
     earlier = json.loads(json.dumps(line).replace(BUNDLED, "a" * 64))
     write(tmp_path / "2026-11-22-sae-frontier.jsonl", line, earlier)
     rows = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]

@@ -58,6 +58,7 @@ def trial(k):
         "fvu_whitened": 0.2,
         "bits_lost": 0.01 - k / 10_000,
         "bits_lost_by_mean": 0.09,
+        "recovered": 0.889,
         "mean": {what: figure(0.1, 0.05, 0.15) for what in names},
     }
     settings = {"tap": "residual", "layer": 2, "features": 4096, "k": k}
