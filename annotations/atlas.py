@@ -198,6 +198,10 @@ def load_atlas(folder: Path, dictionary_sha256: str) -> Atlas:
         As `check_atlas`.
     FormatError
         If a table is not of its form.
+    StorageError
+        If a table cannot be read.
+    LimitError
+        If a table is larger than `MAX_TABLE_BYTES`.
     """
     about = check_atlas(folder, dictionary_sha256)
     tables = {
@@ -208,7 +212,7 @@ def load_atlas(folder: Path, dictionary_sha256: str) -> Atlas:
 
 
 def check_atlas(folder: Path, dictionary_sha256: str) -> AtlasCard:
-    """The card of an atlas that is whole and of a dictionary; its tables are not opened.
+    """The card of an atlas that is whole and of a dictionary; its tables are hashed, not parsed.
 
     Parameters
     ----------
@@ -259,12 +263,18 @@ def usable_atlas(cards: Cards, dictionary: DictionaryCard) -> Path | None:
 
     Raises
     ------
-    SaetrackError
-        As `check_atlas`.
+    WeightsError
+        If it is of another dictionary, another format, or too large: no fault of the request.
+    StorageError
+        If a file is missing or altered.
     """
     folder = cards.atlas(dictionary)
-    if folder is not None:
+    if folder is None:
+        return None
+    try:
         check_atlas(folder, dictionary.sha256)
+    except (FormatError, LimitError) as error:
+        raise WeightsError(str(error)) from error
     return folder
 
 

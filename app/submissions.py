@@ -131,9 +131,10 @@ def create_run(
     QuotaError
         If too much of the owner's waits already.
     WeightsError, StorageError
-        If the dictionary's atlas is not its own or not whole.
+        As `annotations.atlas.usable_atlas`.
     """
     card = cards.dictionary(options.dictionary)
+    atlas = usable_atlas(cards, card)
     options = replace(options, dictionary=card.id)
     shown_title = _shown(title, "title")
     model = cards.model(card.model_id)
@@ -151,7 +152,7 @@ def create_run(
         found,
         table,
         card,
-        usable_atlas(cards, card),
+        atlas,
         options,
         coder=cards.folder(card) / CODER_CONFIG,
         motifs=own_motifs,

@@ -4,8 +4,9 @@
         --out benchmarks/results/2026-11-21-cpu.json
 
 Runs the whole command in a fresh process for each number of threads, one after the
-other, then once more under a profiler with one thread for the shares of each part.
-Seconds of CPU do not depend on what else the machine does; seconds on the clock do.
+other (with --expectation also once with what the model expects), then once more under a
+profiler with one thread for the shares of each part. Seconds of CPU do not depend on what
+else the machine does; seconds on the clock do.
 """
 
 import argparse
@@ -119,7 +120,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held-out", default="", help="Contigs kept out of discovery; commas.")
     parser.add_argument("--keep", type=Path, help="Folder for the result of the last run.")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--expectation", action="store_true", help="Also with --expectation.")
+    parser.add_argument("--expectation", action="store_true", help="Also one that keeps it.")
     parser.add_argument("--no-profile", action="store_true", help="Without shares of parts.")
     parser.add_argument("--note", help="What else the machine did, kept in the record.")
     parser.add_argument("--out", type=Path)

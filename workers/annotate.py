@@ -295,6 +295,8 @@ def choose_options(
         If one of them is not allowed.
     UnknownNameError
         If a contig is held out that the sequences do not have.
+    FormatError, StorageError
+        If the atlas's card cannot be read.
     """
     taxon = request.taxon
     if taxon is None and atlas is not None and request.motifs_file is None:

@@ -243,9 +243,18 @@ def test_files_are_declared(client: FlaskClient) -> None:
     assert set(paths["/v1/concepts"]) == {"get", "post"}
 
 
-def test_a_run_whose_atlas_is_not_whole_is_refused(client: FlaskClient, settings: Settings) -> None:
-    (labels,) = settings.models_dirs[0].glob("**/atlas/labels.parquet")
-    labels.write_bytes(labels.read_bytes() + b"more")
+@pytest.mark.parametrize("wrong", ["table", "weights", "format"])
+def test_a_run_whose_atlas_does_not_fit_is_refused(
+    wrong: str, client: FlaskClient, settings: Settings
+) -> None:
+    """It is no fault of the request, whatever it is."""
+    (card,) = settings.models_dirs[0].glob("**/atlas/atlas.json")
+    if wrong == "table":
+        labels = card.with_name("labels.parquet")
+        labels.write_bytes(labels.read_bytes() + b"more")
+    else:
+        change = {"weights": {"dictionary_sha256": "3" * 64}, "format": {"format": 1}}[wrong]
+        card.write_text(json.dumps(json.loads(card.read_text()) | change))
     before = get(client, "/v1/runs")["runs"]
     answer = client.post("/v1/runs", data={"file": (io.BytesIO(b">a\nACGT\n"), "a.fa")})
     assert answer.status_code == 500

@@ -11,11 +11,11 @@ INK: Final = "#1f2328"
 FAINT: Final = "#d0d7de"
 PAPER: Final = "#ffffff"
 COLOURS: Final = ("#0b5cad", "#d1242f", "#7a7f87", "#b8860b", "#1a7f37", "#8250df", "#c45ab3")
-"""Told apart by people who see red and green alike; each series has a mark of its own besides."""
+"""Told apart by people who see red and green alike, with the marks of `_mark` besides."""
 SIZE: Final = 12.0
 _MARGIN: Final = 12.0
 _WIDER: Final = 1.16
-"""DejaVu Sans, which stands in for Helvetica on most Linux machines, is so much wider."""
+"""DejaVu Sans, which stands in for Helvetica where that is missing, is about so much wider."""
 
 
 class Series(NamedTuple):
@@ -207,7 +207,7 @@ def _room(text: str) -> float:
 
 
 def _mark(x: float, y: float, number: int, colour: str | None = None) -> list[Shape]:
-    """The mark of a series: full or open squares of three sizes, so that colour is not all."""
+    """The mark of a series: full or open squares, large or small, so that colour is not all."""
     colour = colour or COLOURS[number % len(COLOURS)]
     half = (3.0, 3.0, 2.2)[number % 3]
     shapes: list[Shape] = [Rect(x - half, y - half, 2 * half, 2 * half, colour)]

@@ -181,18 +181,20 @@ def _frontier(numbers: Mapping[str, Any]) -> str:
     for row in rows:
         mine, settings = row["subjects"][MODEL], row["settings"]
         what = named(settings, k=False, steps=settings["steps"] != steps)
-        lines.setdefault(what, []).append((mine["l0"], mine["bits_lost"]))
+        if settings["tap"] != "block" and mine["kl_recovered"] is not None:
+            lines.setdefault(what, []).append((mine["l0"], 1 - mine["kl_recovered"]))
     series = [
         Series(what, tuple(x for x, _ in points), tuple(y for _, y in points))
         for what, points in ((what, sorted(points)) for what, points in lines.items())
     ]
     return line_chart(
-        "Bits lost by active features",
-        "Bits per base that the reconstruction costs the present model against the mean number of "
-        f"active features, of each tap and width tried; {steps:,} steps where none are named.",
+        "Divergence lost by active features",
+        "Share of the divergence from the present model's own prediction that a reconstruction "
+        "does not recover, against the mean number of active features, of each residual and width "
+        f"tried; {steps:,} steps where none are named.",
         series,
         x_label=f"active features per base, L0 ({steps:,} steps where none are named)",
-        y_label="bits lost",
+        y_label="share lost",
     )
 
 

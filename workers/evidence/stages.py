@@ -212,7 +212,7 @@ def _package(plan: Plan) -> dict[str, Any]:
 
 
 def _tried(plan: Plan) -> dict[str, Any]:
-    return tried_stage(plan.sweeps, plan.compared.trained.model_sha256)
+    return tried_stage(plan.sweeps, plan.compared.trained)
 
 
 def _annotate_record(path: Path, sha256: str) -> dict[str, Any]:

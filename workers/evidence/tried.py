@@ -9,9 +9,11 @@ Neither reads a test chromosome.
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
+from annotations.cards import DictionaryCard
 from annotations.errors import FormatError
 
 LM_SWEEP: Final = "lm-sweep"
@@ -24,15 +26,16 @@ _SETTINGS: Final = ("tap", "layer", "features", "k", "sampling", "steps", "seed"
 Lines = list[dict[str, Any]]
 
 
-def tried_stage(folder: Path, model_sha256: str) -> dict[str, Any]:
+def tried_stage(folder: Path, card: DictionaryCard) -> dict[str, Any]:
     """Both sweeps, condensed; None for one without a file.
 
     Parameters
     ----------
     folder : Path
         Of benchmark results; of several files of a sweep the newest by name counts.
-    model_sha256 : str
-        Of the bundled model's weights: dictionaries of other weights are told apart.
+    card : DictionaryCard
+        The bundled dictionary: the longest trial with its settings on its model is told as it, and
+        dictionaries of another model's weights are told apart.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def tried_stage(folder: Path, model_sha256: str) -> dict[str, Any]:
     """
     return {
         "lm": _read(folder, LM_SWEEP, _models),
-        "sae": _read(folder, FRONTIER, partial(_dictionaries, model_sha256=model_sha256)),
+        "sae": _read(folder, FRONTIER, partial(_dictionaries, card=card)),
     }
 
 
@@ -77,12 +80,15 @@ def _models(lines: Lines) -> Lines:
     return list(rows.values())
 
 
-def _dictionaries(lines: Lines, *, model_sha256: str) -> Lines:
+def _dictionaries(lines: Lines, *, card: DictionaryCard) -> Lines:
     """Of each trial its settings, fidelity, means over TFs, and how far it is over its control."""
     rows = [
         {
             "settings": {name: line["settings"][name] for name in _SETTINGS}
-            | {"earlier_model": line["subjects"][MODEL]["model_sha256"] != model_sha256},
+            | {
+                "earlier_model": line["subjects"][MODEL]["model_sha256"] != card.model_sha256,
+                "bundled": False,
+            },
             "subjects": {
                 name: {
                     "l0": found["fidelity"]["l0"],
@@ -90,6 +96,7 @@ def _dictionaries(lines: Lines, *, model_sha256: str) -> Lines:
                     "bits_lost": _bits_lost(found["fidelity"], "bits_dictionary"),
                     "bits_lost_by_mean": _bits_lost(found["fidelity"], "bits_mean"),
                     "recovered": found["fidelity"]["recovered"],
+                    "kl_recovered": found["fidelity"]["kl_recovered"],
                     "mean": found["mean"],
                 }
                 for name, found in line["subjects"].items()
@@ -103,7 +110,17 @@ def _dictionaries(lines: Lines, *, model_sha256: str) -> Lines:
     twice = next((one for one in settings if settings.count(one) > 1), None)
     if twice is not None:
         raise ValueError(f"two lines of the settings {twice}")
+    own = [one for one in settings if _is_of(card, one)]
+    if own:
+        max(own, key=itemgetter("steps"))["bundled"] = True
     return rows
+
+
+def _is_of(card: DictionaryCard, settings: Mapping[str, Any]) -> bool:
+    """Whether a trial has the settings of a dictionary, whatever its steps and seed."""
+    shape = {"tap": card.tap, "layer": card.layer, "features": card.d_sae, "k": card.k}
+    shape |= {"sampling": "uniform", "earlier_model": False}
+    return all(settings[name] == value for name, value in shape.items())
 
 
 def _bits_lost(fidelity: Mapping[str, float], spliced: str) -> float:

@@ -63,8 +63,8 @@ def test_numbers_stand_on_the_page():
     assert "| motif clusters | 40 | 30 (75.0 %) | 2.5 (6) |" in page
     assert "| `CDS` | 0 | 0 (-) | 0.0 (0) |" in page
     assert "| tree | 6 | 1.2 | 1.990 / 1.900 | 24.6 | 1.950 / 1.850 | REB1 .23 (14) |" in page
-    trial = "| residual:2, 4,096, k 8, 800 steps | 7.5 / 7.5 | 0.009 of 0.090 (88.9 %) |"
-    assert f"{trial} 0.200 / 0.200 | .10 / .10; .00 [-.02, .02] |" in page
+    trial = "| residual:2, 4,096, k 8, 800 steps | 7.5 / 7.5 | 0.0092 of 0.0900 | 88.9 % / 80.0 % |"
+    assert f"{trial} 0.200 / 0.200 | .10 / .10; 0.000 [-0.020, 0.020] |" in page
     assert "binding sites: none; motif hits: none" in page
     assert "None" not in page
 
@@ -90,6 +90,8 @@ def test_what_is_surely_above_random_weights_is_named():
     assert (
         "binding sites: none; motif hits: residual:2, 4,096, k 16, 800 steps; bound copies" in page
     )
+    assert "Surely below: binding sites: none; motif hits: none; bound" in page
+    assert "Of 9 intervals of 95 % some miss 0 by chance." in page
     records["tried"]["numbers"]["sae"] = None
     assert "surely above random weights, by measure" not in make_page(records)
 
@@ -98,22 +100,22 @@ def test_the_bundled_settings_are_told_their_place_among_trials_of_equal_steps()
     records = toy_records()
     rows = records["tried"]["numbers"]["sae"]["rows"]
     shipped = copy.deepcopy(rows[1])
-    shipped["settings"]["steps"] = 5000
+    shipped["settings"] |= {"steps": 5000, "bundled": True}
     rows.append(shipped)
     rows[0]["over"]["motif"] = figure(0.03, 0.01, 0.05)
     rows[1]["over"]["binding"] = figure(0.04, 0.01, 0.07)
     rows[1]["over"]["instances"] = figure(None)
     page = make_page(records)
+    assert "| residual:2, 4,096, k 16, 5,000 steps, bundled | 15.5 / 15.5 |" in page
     assert "above random weights of the 3 dictionaries of 800 steps on the present model" in page
-    first = "residual:2, 4,096, k 16, 800 steps, .04 [.01, .07], which are the bundled settings."
-    assert f"- binding sites: {first}" in page
-    second = "residual:2, 4,096, k 8, 800 steps, .03 [.01, .05]; the bundled settings are 2 of 3"
-    assert f"- motif hits: {second}, .00 [-.02, .02]." in page
-    assert "as long as the bundled dictionary" not in page
-    beside = {what: figure(0.01, -0.02, 0.03) for what in ("binding", "motif")}
-    rows[0]["over_bundled"] = beside | {"instances": figure(0.2, 0.1, 0.3)}
-    said = "k 8, 800 steps: .01 [-.02, .03] by binding sites, .01 [-.02, .03] by motif hits, .20"
-    assert f"{said} [.10, .30] by bound copies, AUROC." in make_page(records)
+    first = "k 16, 800 steps, 0.040 [0.010, 0.070], which are the bundled settings."
+    assert f"- binding sites: residual:2, 4,096, {first}" in page
+    second = "k 8, 800 steps, 0.030 [0.010, 0.050]; the bundled settings are number 2 of 3"
+    assert f"- motif hits: residual:2, 4,096, {second}, 0.000 [-0.020, 0.020]." in page
+    # what was not measured has no place
+    third = next(line for line in page.splitlines() if line.startswith("- bound copies"))
+    assert "k 8, 800 steps, 0.000" in third
+    assert "bundled" not in third
     # of other sparsity than all of them
     shipped["settings"]["k"] = 64
     assert "the bundled settings" not in make_page(records)
@@ -121,6 +123,43 @@ def test_the_bundled_settings_are_told_their_place_among_trials_of_equal_steps()
     assert "Furthest above" not in make_page(records)
     rows[0]["settings"]["earlier_model"] = True
     assert "Furthest above" not in make_page(records)
+
+
+@pytest.mark.parametrize(
+    ("low", "worst", "verdict"),
+    [(-0.02, 0.1, "not better"), (0.01, 0.1, "better"), (0.01, -0.05, "not better")],
+)
+def test_a_dictionary_beside_the_bundled_one_is_told_by_the_rule(low, worst, verdict):
+    records = toy_records()
+    row = records["tried"]["numbers"]["sae"]["rows"][0]
+    assert "Trained as long as" not in make_page(records)
+    row["over_bundled"] = {
+        "binding": figure(0.02, low, 0.03),
+        "motif": figure(0.0, -0.02, 0.02),
+        "instances": figure(worst, worst - 0.02, worst + 0.02),
+    }
+    said = f"0.000 [-0.020, 0.020] by motif hits, {worst:.3f} [{worst - 0.02:.3f}, "
+    said += f"{worst + 0.02:.3f}] by bound copies, AUROC: {verdict} by the rule."
+    assert said in make_page(records)
+
+
+def test_shorter_trials_and_those_of_another_model_are_in_no_figure():
+    records = toy_records()
+    rows = records["tried"]["numbers"]["sae"]["rows"]
+    rows[0]["settings"]["features"] = 2048
+    rows[2]["settings"] |= {"earlier_model": True, "features": 8192}
+    for _ in range(2):
+        rows.append(copy.deepcopy(rows[1]))
+    rows[-2]["settings"]["tap"] = "block"
+    rows[-1]["settings"] |= {"steps": 400, "features": 1024}
+    made = figures(records)
+    for name in ("frontier", "taps"):
+        assert "residual:2, 2,048" in made[name]
+        assert "8,192" not in made[name]
+        assert "1,024" not in made[name]
+    # a block loses bits of another kind
+    assert "block:2" in made["taps"]
+    assert "block:2" not in made["frontier"]
 
 
 def test_seeds_say_how_many_features_and_matches_recur():

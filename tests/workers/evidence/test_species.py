@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotations.atlas import load_atlas
+from annotations.cards import DictionaryCard
 from annotations.errors import FormatError, SaetrackError
 from workers.evidence.dictionaries import find_compared
 from workers.evidence.species import POMBE_RESULTS, held, of, species_stage
@@ -19,6 +20,22 @@ def pairs(*rows):
 
 
 BUNDLED = "b" * 64
+CARD = DictionaryCard(
+    id="toy",
+    title="",
+    model_id="m",
+    model_sha256=BUNDLED,
+    layer=3,
+    tap="block",
+    d_in=8,
+    d_sae=4096,
+    k=16,
+    sha256="0" * 64,
+    stride=64,
+    context=8,
+    licence="",
+    source="",
+)
 HERE = pairs((1, 1, "A"), (1, 1, "A"), (1, -1, "B"), (2, 1, "A"), (3, 1, "C"))
 
 
@@ -129,11 +146,11 @@ def write(path, *lines):
 
 
 def test_of_a_sweep_the_newest_file_counts_and_of_a_model_its_first_and_last_report(tmp_path):
-    assert tried_stage(tmp_path, BUNDLED) == {"lm": None, "sae": None}
+    assert tried_stage(tmp_path, CARD) == {"lm": None, "sae": None}
     write(tmp_path / "2026-11-20-lm-sweep.jsonl", lm_line("old", 100))
     newest = (lm_line("a", 400), lm_line("b", 400), lm_line("a", 800))
     write(tmp_path / "2026-11-21-lm-sweep.jsonl", *newest)
-    found = tried_stage(tmp_path, BUNDLED)["lm"]
+    found = tried_stage(tmp_path, CARD)["lm"]
     assert found["file"] == "2026-11-21-lm-sweep.jsonl"
     steps = [(row["model"], row["first"]["step"], row["last"]["step"]) for row in found["rows"]]
     assert steps == [("a", 400, 800), ("b", 400, 400)]
@@ -142,7 +159,8 @@ def test_of_a_sweep_the_newest_file_counts_and_of_a_model_its_first_and_last_rep
 def test_a_trial_is_condensed_to_means_and_what_it_is_over_its_control(tmp_path):
     mean = {what: {"value": 0.1, "low": 0.0, "high": 0.2} for what in ("binding", "motif")}
     fidelity = {"l0": 16.1, "fvu_whitened": 0.2, "tokens": 5}
-    fidelity |= {"bits": 1.84, "bits_dictionary": 1.85, "bits_mean": 1.93, "recovered": 0.889}
+    fidelity |= {"bits": 1.84, "bits_dictionary": 1.85, "bits_mean": 1.93}
+    fidelity |= {"recovered": 0.889, "kl_recovered": 0.8}
     subject = {
         "model": "m",
         "model_sha256": BUNDLED,
@@ -158,28 +176,35 @@ def test_a_trial_is_condensed_to_means_and_what_it_is_over_its_control(tmp_path)
         "over": {"control": {"tfs": {}, "mean": mean}},
     }
     write(tmp_path / "2026-11-21-sae-frontier.jsonl", line)
-    (row,) = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]
-    assert row["settings"] == {**settings, "steps": 800, "seed": 1, "earlier_model": False}
+    (row,) = tried_stage(tmp_path, CARD)["sae"]["rows"]
+    told = {**settings, "steps": 800, "seed": 1, "earlier_model": False, "bundled": True}
+    assert row["settings"] == told
     expected = {"l0": 16.1, "fvu_whitened": 0.2, "bits_lost": 0.01, "bits_lost_by_mean": 0.09}
-    expected |= {"recovered": 0.889, "mean": mean}
+    expected |= {"recovered": 0.889, "kl_recovered": 0.8, "mean": mean}
     assert row["subjects"] == {"model": expected, "control": expected}
     assert (row["over"], row["over_bundled"]) == (mean, None)
     beside = {**line, "over": {**line["over"], "bundled": {"tfs": {}, "mean": mean}}}
     write(tmp_path / "2026-11-21-sae-frontier.jsonl", beside)
-    (row,) = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]
+    (row,) = tried_stage(tmp_path, CARD)["sae"]["rows"]
     assert row["over_bundled"] == mean
     earlier = json.loads(json.dumps(line).replace(BUNDLED, "a" * 64))
     write(tmp_path / "2026-11-22-sae-frontier.jsonl", line, earlier)
-    rows = tried_stage(tmp_path, BUNDLED)["sae"]["rows"]
+    rows = tried_stage(tmp_path, CARD)["sae"]["rows"]
     assert [row["settings"]["earlier_model"] for row in rows] == [False, True]
+    # the longest with the settings of the card is the bundled one
+    longer = json.loads(json.dumps(line).replace('"steps": 800', '"steps": 900'))
+    other = json.loads(json.dumps(line).replace('"k": 16', '"k": 8').replace("800", "5000"))
+    write(tmp_path / "2026-11-22-sae-frontier.jsonl", line, longer, other, earlier)
+    rows = tried_stage(tmp_path, CARD)["sae"]["rows"]
+    assert [row["settings"]["bundled"] for row in rows] == [False, True, False, False]
     write(tmp_path / "2026-11-22-sae-frontier.jsonl", line, line)
     with pytest.raises(FormatError, match="two lines of the settings"):
-        tried_stage(tmp_path, BUNDLED)
+        tried_stage(tmp_path, CARD)
 
 
 @pytest.mark.parametrize("text", ["{}\n", "not json\n", '{"model": "a"}\n'])
 def test_a_file_of_other_lines_is_refused_on_one_line(tmp_path, text):
     (tmp_path / "2026-11-21-lm-sweep.jsonl").write_text(text)
     with pytest.raises(FormatError, match="does not hold the lines of a sweep") as error:
-        tried_stage(tmp_path, BUNDLED)
+        tried_stage(tmp_path, CARD)
     assert "\n" not in str(error.value)

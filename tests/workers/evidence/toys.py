@@ -59,14 +59,22 @@ def trial(k):
         "bits_lost": 0.01 - k / 10_000,
         "bits_lost_by_mean": 0.09,
         "recovered": 0.889,
+        "kl_recovered": 0.8,
         "mean": {what: figure(0.1, 0.05, 0.15) for what in names},
     }
     settings = {"tap": "residual", "layer": 2, "features": 4096, "k": k}
     return {
         "settings": settings
-        | {"sampling": "uniform", "steps": 800, "seed": 1, "earlier_model": False},
+        | {
+            "sampling": "uniform",
+            "steps": 800,
+            "seed": 1,
+            "earlier_model": False,
+            "bundled": False,
+        },
         "subjects": {"model": found, "control": found},
         "over": {what: figure(0.0, -0.02, 0.02) for what in names},
+        "over_bundled": None,
     }
 
 
