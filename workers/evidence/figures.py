@@ -194,7 +194,7 @@ def _frontier(numbers: Mapping[str, Any]) -> str:
         f"tried; {steps:,} steps where none are named.",
         series,
         x_label=f"active features per base, L0 ({steps:,} steps where none are named)",
-        y_label="share lost",
+        y_label="lost",
     )
 
 
