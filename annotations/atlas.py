@@ -183,14 +183,7 @@ def write_atlas(atlas: Atlas, folder: Path, *, max_bytes: int = MAX_BYTES) -> At
 
 
 def load_atlas(folder: Path, dictionary_sha256: str) -> Atlas:
-    """Read the atlas of a dictionary.
-
-    Parameters
-    ----------
-    folder : Path
-        Which `write_atlas` wrote.
-    dictionary_sha256 : str
-        Of the weights it must have been made with.
+    """Read the atlas of a dictionary; what is given is as for `check_atlas`.
 
     Raises
     ------

@@ -126,7 +126,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--profiled", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.fasta.is_file():
+        parser.error(f"there is no file {args.fasta}; name a FASTA file")
+    return args
 
 
 def spawn(

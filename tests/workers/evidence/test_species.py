@@ -1,13 +1,13 @@
 """Matches and concepts that hold elsewhere; records of sweeps."""
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from annotations.atlas import load_atlas
-from annotations.cards import DictionaryCard
 from annotations.errors import FormatError, SaetrackError
 from workers.evidence.dictionaries import find_compared
 from workers.evidence.species import POMBE_RESULTS, held, of, species_stage
@@ -20,22 +20,7 @@ def pairs(*rows):
 
 
 BUNDLED = "b" * 64
-CARD = DictionaryCard(
-    id="toy",
-    title="",
-    model_id="m",
-    model_sha256=BUNDLED,
-    layer=3,
-    tap="block",
-    d_in=8,
-    d_sae=4096,
-    k=16,
-    sha256="0" * 64,
-    stride=64,
-    context=8,
-    licence="",
-    source="",
-)
+CARD = replace(find_compared().trained, model_sha256=BUNDLED, layer=3, tap="block")
 HERE = pairs((1, 1, "A"), (1, 1, "A"), (1, -1, "B"), (2, 1, "A"), (3, 1, "C"))
 
 
